@@ -1,0 +1,3 @@
+module github.com/cleanstart/cleanstart
+
+go 1.26
