@@ -1,3 +1,5 @@
 module github.com/cleanstart/cleanstart
 
 go 1.26
+
+require github.com/google/go-containerregistry v0.22.1 // indirect
