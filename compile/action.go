@@ -137,6 +137,10 @@ type Unit struct {
 	Dir      string   `json:"dir"`
 	Args     []string `json:"args"`             // the whole command line that reached the compiler
 	Digest   string   `json:"digest,omitempty"` // of the object; empty when the compilation failed (configure probes are not recorded)
+	// Preprocessed is the unit after the compiler's own preprocessor, with its
+	// line markers and macro definitions (gcc -E -dD), gzip-compressed: a path
+	// in the debug part. Empty for languages other than C.
+	Preprocessed string `json:"preprocessed,omitempty"`
 }
 
 // Link is one link of an executable or shared object that was installed.
