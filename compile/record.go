@@ -85,6 +85,12 @@ type Image struct {
 	items  map[string]*Item
 }
 
+// NewImage puts an image together with its record, and with the trees and
+// stored items of its components by name.
+func NewImage(img v1.Image, record *Record, trees map[string]*source.Tree, items map[string]*Item) *Image {
+	return &Image{Image: img, Record: record, trees: trees, items: items}
+}
+
 // Tree is the verified source of a component, nil when it is not part of the
 // image.
 func (i *Image) Tree(component string) *source.Tree { return i.trees[component] }
