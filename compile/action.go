@@ -53,6 +53,7 @@ type Command struct {
 // whatever the upstream build system passes: the wrapper appends them.
 type Flags struct {
 	Profile string   `json:"profile"`
+	Before  []string `json:"before,omitempty"` // before the caller's own, so the caller's win
 	Compile []string `json:"compile"` // after the caller's own, so they win
 	Link    []string `json:"link"`    // only for links
 	// Libc is the name of the need that is the C library; empty while the C
