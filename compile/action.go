@@ -54,8 +54,8 @@ type Command struct {
 type Flags struct {
 	Profile string   `json:"profile"`
 	Before  []string `json:"before,omitempty"` // before the caller's own, so the caller's win
-	Compile []string `json:"compile"` // after the caller's own, so they win
-	Link    []string `json:"link"`    // only for links
+	Compile []string `json:"compile"`          // after the caller's own, so they win
+	Link    []string `json:"link"`             // only for links
 	// Libc is the name of the need that is the C library; empty while the C
 	// library itself is built. With it set, the wrapper links static-pie
 	// against NeedsDir/Libc and never sees the toolchain's own C library.
