@@ -143,6 +143,32 @@ func (a *Archive) Resolve(ctx context.Context, names []string) ([]Package, error
 	return out, nil
 }
 
+// Exact finds packages by name, version and SHA-256, in the order given, and
+// nothing else: the content of a lock.
+func (a *Archive) Exact(ctx context.Context, want []Package) ([]Package, error) {
+	suites, err := a.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u := newUniverse(suites)
+	out := make([]Package, 0, len(want))
+next:
+	for _, w := range want {
+		list, err := u.versions(w.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range list {
+			if p.Version == w.Version && p.SHA256 == w.SHA256 {
+				out = append(out, *p)
+				continue next
+			}
+		}
+		return nil, fmt.Errorf("package %s %s with SHA-256 %s: %w", w.Name, w.Version, w.SHA256, ErrNotFound)
+	}
+	return out, nil
+}
+
 type resolver struct {
 	u      *universe
 	chosen map[string]*Package
