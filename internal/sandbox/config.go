@@ -51,7 +51,7 @@ type SeccompLevel string
 const (
 	SeccompBuild SeccompLevel = "build" // denies what no compiler needs; the default
 	SeccompRun   SeccompLevel = "run"   // the same, for the image's own programs
-	SeccompTrace SeccompLevel = "trace" // as run, in the tracee; the tracer is outside the filter
+	SeccompTrace SeccompLevel = "trace" // as run, but ptrace is allowed: tracer and traced share the filter
 )
 
 // Limits bound the processes of a sandbox; zero means no limit of that kind.
