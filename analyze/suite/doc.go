@@ -1,0 +1,33 @@
+// Package suite holds the tests that an image must pass before it is
+// released. Tests are values in one slice per family; a driver takes the
+// slice, so an embedder can add to it or run a part of it.
+//
+// # Families
+//
+//   - provenance: zero inheritance. Every byte comes from a component that was
+//     compiled from verified source, and nothing else is in the image.
+//   - hardening: how the ELF files were compiled and linked.
+//   - filesystem: what a root file system must not hold.
+//   - config: what the image's configuration tells a runtime to do.
+//   - function: the image does what its specification says it does.
+//   - performance: size, start-up and memory stay within bounds.
+//   - confinement: it does so without root, without a writable file system,
+//     without network and without room.
+//
+// # What a result means
+//
+// A test passes, or fails with every place it saw. A test that has nothing to
+// judge (no ELF file, no check declared) is not applicable, and that counts
+// as failed: an image about which nothing can be said has not been tested.
+// Only a waiver of the image's own specification, by test name, with a reason
+// and a date that has not passed, excuses a failure, and the waiver stays in
+// the result.
+//
+// # What is read
+//
+// Everything but the two comparisons that name it is judged on the image's
+// own layers and configuration, read once and bounded, never on a directory
+// that somebody unpacked. Processes run in package sandbox, in the unpacked
+// root file system, which the test provenance/rootfs-is-the-layers compares
+// with the layers.
+package suite

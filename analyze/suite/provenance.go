@@ -1,0 +1,579 @@
+package suite
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cleanstart/cleanstart/compile"
+	"github.com/cleanstart/cleanstart/source"
+)
+
+var provenanceTests = []Test{
+	{
+		ID: "provenance/files-explained", Family: Provenance, Run: filesExplained,
+		Title:   "Every file is a component's output",
+		Asserts: "each file and link of each layer is in the record of that layer and in the runtime part of that component, with the same mode and digest, and nothing that the record names is missing",
+		Why:     "a file that no build made was inherited from somewhere",
+	},
+	{
+		ID: "provenance/rootfs-is-the-layers", Family: Provenance, Run: rootfsIsTheLayers,
+		Title:   "The unpacked root file system is the image's",
+		Asserts: "the directory in which processes are tested holds exactly the files of the layers",
+		Why:     "tests of another file system than the image's prove nothing about the image",
+	},
+	{
+		ID: "provenance/layers-recorded", Family: Provenance, Run: layersRecorded,
+		Title:   "Every layer is one component's",
+		Asserts: "the image's layers are those of the record in the same order, each of another component, and none beneath them",
+		Why:     "a base layer is inheritance",
+	},
+	{
+		ID: "provenance/manifest-recorded", Family: Provenance, Run: manifestRecorded,
+		Title:   "The record is this image's",
+		Asserts: "manifest and configuration have the digests that the record names",
+		Why:     "evidence about another image is no evidence",
+	},
+	{
+		ID: "provenance/inputs-traced", Family: Provenance, Run: inputsTraced,
+		Title:   "Every linked object is traced to source",
+		Asserts: "each object that the linker loaded comes from the toolchain's runtime or from a translation unit of the component itself or of one that it needs",
+		Why:     "an untraced object is a prebuilt binary inside a file that claims to be compiled from source",
+	},
+	{
+		ID: "provenance/toolchain-runtime-only", Family: Provenance, Run: toolchainRuntimeOnly,
+		Title:   "The toolchain gives start files and its runtime, no libraries",
+		Asserts: "objects that come from the toolchain are crt files and libgcc, and its C library only where no component provides one",
+		Why:     "a library taken from the toolchain has escaped verification, advisories and the bill of materials",
+	},
+	{
+		ID: "provenance/elf-linked", Family: Provenance, Run: elfLinked,
+		Title:   "Every ELF file has a link record",
+		Asserts: "for each ELF file of the image the component that ships it recorded the link that made it, with at least one input",
+		Why:     "an ELF file that was installed without being linked came prebuilt",
+	},
+	{
+		ID: "provenance/proofs-meet-policy", Family: Provenance, Run: proofsMeetPolicy,
+		Title:   "Every source has the proof its policy asks for",
+		Asserts: "each component has a proof of at least the policy's grade over the archive that was built, by a pinned key where it is a signature, with no exception past its date",
+		Why:     "source that nobody vouched for may be anyone's",
+	},
+	{
+		ID: "provenance/inputs-chained", Family: Provenance, Run: inputsChained,
+		Title:   "Every build used what the record says was built",
+		Asserts: "each action names the verified tree, the recorded toolchain and the recorded outputs of exactly the components it needs",
+		Why:     "a build against something else than what is recorded makes every other statement false",
+	},
+	{
+		ID: "provenance/commands-complete", Family: Provenance, Run: commandsComplete,
+		Title:   "Every build ran its commands to the end",
+		Asserts: "the executions of each component are the commands of its action, all of them, in order, and each succeeded",
+		Why:     "a skipped step, such as a patch or a test, is not seen in the output",
+	},
+	{
+		ID: "provenance/hermetic", Family: Provenance, Run: hermetic,
+		Title:   "Every build ran without network and without privilege",
+		Asserts: "the measured isolation of each build shows loopback at most, no way out, its own namespaces and a system-call filter",
+		Why:     "a build that can fetch can build something else than its verified source",
+	},
+	{
+		ID: "provenance/licences-kept", Family: Provenance, Run: licencesKept,
+		Title:   "Every component keeps its licence",
+		Asserts: "each component declares an SPDX expression, and its output holds at least one licence text",
+		Why:     "almost every licence forbids distribution without its text",
+	},
+}
+
+func filesExplained(_ context.Context, s *Subject) Outcome {
+	var wrong []string
+	n := 0
+	for i, l := range s.Layers {
+		if i >= len(s.Record.Image.Layers) {
+			wrong = append(wrong, fmt.Sprintf("layer %d is not in the record", i))
+			continue
+		}
+		lr := s.Record.Image.Layers[i]
+		recorded := byPath(lr.Files)
+		built := map[string]compile.File{}
+		if c := s.component(lr.Component); c != nil {
+			built = byPath(c.Result.Output.Parts[compile.PartRuntime].Files)
+		} else {
+			wrong = append(wrong, fmt.Sprintf("layer %d is of component %q, which is not in the record", i, lr.Component))
+		}
+		for _, e := range l.Entries {
+			if e.Type == tar.TypeDir {
+				continue
+			}
+			name := clean(e.Path)
+			n++
+			if f, ok := recorded[name]; !ok {
+				wrong = append(wrong, fmt.Sprintf("%s is in layer %d and not in the record", name, i))
+			} else if why := differs(e, f); why != "" {
+				wrong = append(wrong, fmt.Sprintf("%s: %s than in the record of layer %d", name, why, i))
+			}
+			if f, ok := built[name]; !ok {
+				wrong = append(wrong, fmt.Sprintf("%s is not an output of %s", name, lr.Component))
+			} else if why := differs(e, f); why != "" {
+				wrong = append(wrong, fmt.Sprintf("%s: %s than in the output of %s", name, why, lr.Component))
+			}
+			delete(recorded, name)
+		}
+		for name := range recorded {
+			wrong = append(wrong, fmt.Sprintf("%s is in the record and not in layer %d", name, i))
+		}
+	}
+	if n == 0 && len(wrong) == 0 {
+		return notApplicable("the image holds no file")
+	}
+	return verdict(wrong, "%d files explained", n)
+}
+
+// differs says in what an entry of the image is another than a recorded file.
+func differs(e Entry, f compile.File) string {
+	switch {
+	case e.Type == tar.TypeSymlink:
+		if f.Link != e.Link || f.Link == "" {
+			return "another link target"
+		}
+	case e.Type != tar.TypeReg:
+		return "another type"
+	case f.Link != "" || f.Digest != e.Digest || f.Size != e.Size:
+		return "another content"
+	case e.Mode != int64(f.Mode):
+		return fmt.Sprintf("another mode (%#o, not %#o)", e.Mode, f.Mode)
+	}
+	return ""
+}
+
+func byPath(files []compile.File) map[string]compile.File {
+	m := make(map[string]compile.File, len(files))
+	for _, f := range files {
+		m[clean(f.Path)] = f
+	}
+	return m
+}
+
+func (s *Subject) component(name string) *compile.ComponentRecord {
+	for i := range s.Record.Components {
+		if s.Record.Components[i].Component.Name == name {
+			return &s.Record.Components[i]
+		}
+	}
+	return nil
+}
+
+func rootfsIsTheLayers(ctx context.Context, s *Subject) Outcome {
+	if s.Rootfs == "" {
+		return notApplicable("the image was not unpacked")
+	}
+	root, err := os.OpenRoot(s.Rootfs)
+	if err != nil {
+		return verdict([]string{err.Error()}, "")
+	}
+	defer root.Close()
+	var wrong []string
+	left := map[string]Entry{}
+	for name, e := range s.Files {
+		if e.Type != tar.TypeDir {
+			left[name] = e
+		}
+	}
+	n := len(left)
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return ctx.Err()
+		}
+		e, ok := left[name]
+		if !ok {
+			wrong = append(wrong, name+" is not in the image")
+			return nil
+		}
+		delete(left, name)
+		if why := sameOnDisk(root, name, d, e); why != "" {
+			wrong = append(wrong, name+": "+why)
+		}
+		return nil
+	})
+	if err != nil {
+		wrong = append(wrong, err.Error())
+	}
+	for name := range left {
+		wrong = append(wrong, name+" is not in "+filepath.Base(s.Rootfs))
+	}
+	return verdict(wrong, "%d files are the same", n)
+}
+
+func sameOnDisk(root *os.Root, name string, d fs.DirEntry, e Entry) string {
+	if d.Type() == fs.ModeSymlink {
+		to, err := root.Readlink(name)
+		if err != nil || e.Type != tar.TypeSymlink || to != e.Link {
+			return "another link"
+		}
+		return ""
+	}
+	if !d.Type().IsRegular() || e.Type != tar.TypeReg {
+		return "another type"
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, io.LimitReader(f, e.Size+1)); err != nil {
+		return err.Error()
+	}
+	if "sha256:"+hex.EncodeToString(h.Sum(nil)) != e.Digest {
+		return "another content"
+	}
+	return ""
+}
+
+func layersRecorded(_ context.Context, s *Subject) Outcome {
+	var wrong []string
+	if got, want := len(s.Layers), len(s.Record.Image.Layers); got != want {
+		wrong = append(wrong, fmt.Sprintf("the image has %d layers, its record %d", got, want))
+	}
+	seen := map[string]bool{}
+	for i := range min(len(s.Layers), len(s.Record.Image.Layers)) {
+		l, r := s.Layers[i], s.Record.Image.Layers[i]
+		if l.Digest != r.Digest || l.DiffID != r.DiffID || l.Size != r.Size {
+			wrong = append(wrong, fmt.Sprintf("layer %d is %s, its record says %s", i, l.Digest, r.Digest))
+		}
+		if seen[r.Component] {
+			wrong = append(wrong, fmt.Sprintf("layer %d is a second layer of %s", i, r.Component))
+		}
+		seen[r.Component] = true
+		if s.component(r.Component) == nil {
+			wrong = append(wrong, fmt.Sprintf("layer %d is of %q, which is no component", i, r.Component))
+		}
+	}
+	if len(s.Layers) == 0 && len(wrong) == 0 {
+		return notApplicable("the image has no layer")
+	}
+	return verdict(wrong, "%d layers, one for each component with files", len(s.Layers))
+}
+
+func manifestRecorded(_ context.Context, s *Subject) Outcome {
+	var wrong []string
+	check := func(what, want string, got fmt.Stringer, err error) {
+		switch {
+		case err != nil:
+			wrong = append(wrong, fmt.Sprintf("%s: %v", what, err))
+		case got.String() != want:
+			wrong = append(wrong, fmt.Sprintf("%s is %s, the record says %q", what, got, want))
+		}
+	}
+	d, err := s.Image.Digest()
+	check("manifest", s.Record.Image.Manifest, d, err)
+	c, err := s.Image.ConfigName()
+	check("configuration", s.Record.Image.Config, c, err)
+	return verdict(wrong, "manifest %s", d)
+}
+
+func inputsTraced(_ context.Context, s *Subject) Outcome {
+	units := map[string]map[string]bool{} // component → object digest
+	for _, c := range s.Record.Components {
+		m := map[string]bool{}
+		for _, u := range c.Result.Units {
+			if u.Digest != "" {
+				m[u.Digest] = true
+			}
+		}
+		units[c.Component.Name] = m
+	}
+	var wrong []string
+	links, inputs := 0, 0
+	for _, c := range s.Record.Components {
+		reach := s.closure(c.Component.Name)
+		for _, l := range c.Result.Links {
+			links++
+			for _, in := range l.Inputs {
+				inputs++
+				if why := untraced(in, reach, units); why != "" {
+					wrong = append(wrong, fmt.Sprintf("%s of %s: %s: %s", l.Output, c.Component.Name, inputName(in), why))
+				}
+			}
+		}
+	}
+	if links == 0 {
+		return notApplicable("nothing was linked")
+	}
+	return verdict(wrong, "%d inputs of %d links traced", inputs, links)
+}
+
+func untraced(in compile.Input, reach map[string]bool, units map[string]map[string]bool) string {
+	switch {
+	case in.Digest == "":
+		return "has no digest"
+	case in.Origin == toolchain:
+		return ""
+	case units[in.Origin] == nil:
+		return fmt.Sprintf("comes from %q, which is no component", in.Origin)
+	case !reach[in.Origin]:
+		return fmt.Sprintf("comes from %s, which is not needed", in.Origin)
+	case in.Source == "" && !units[in.Origin][in.Digest]:
+		return "no translation unit of " + in.Origin + " made it"
+	}
+	return ""
+}
+
+const toolchain = "toolchain" // as in compile.Input.Origin
+
+func inputName(in compile.Input) string {
+	if in.Member != "" {
+		return fmt.Sprintf("%s(%s)", in.Path, in.Member)
+	}
+	return in.Path
+}
+
+// closure is a component and everything it needs, directly or not.
+func (s *Subject) closure(name string) map[string]bool {
+	reach := map[string]bool{}
+	for todo := []string{name}; len(todo) > 0; {
+		n := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if reach[n] {
+			continue
+		}
+		reach[n] = true
+		if c := s.component(n); c != nil {
+			todo = append(todo, c.Component.Needs...)
+		}
+	}
+	return reach
+}
+
+var (
+	runtimeObject = regexp.MustCompile(`^(r?crt1|Scrt1|gcrt1|crti|crtn|crtbegin[ST]?|crtend[S]?|crtfastmath)\.o$|^libgcc(_eh)?\.a$|^libssp_nonshared\.a$`)
+	libcObject    = regexp.MustCompile(`^(libc|libm|libpthread|libdl|librt|libc_nonshared|libmvec|libm-[0-9.]+)\.(a|so|so\.[0-9]+)$|^ld-linux.*\.so\.[0-9]+$`)
+)
+
+func toolchainRuntimeOnly(_ context.Context, s *Subject) Outcome {
+	libc := false
+	for _, c := range s.Record.Spec.Components {
+		libc = libc || c.Provides == "libc"
+	}
+	var wrong []string
+	links, objects := 0, map[string]bool{}
+	for _, c := range s.Record.Components {
+		for _, l := range c.Result.Links {
+			links++
+			for _, in := range l.Inputs {
+				if in.Origin != toolchain {
+					continue
+				}
+				base := path.Base(in.Path)
+				if runtimeObject.MatchString(base) || !libc && libcObject.MatchString(base) {
+					objects[in.Digest] = true
+					continue
+				}
+				wrong = append(wrong, fmt.Sprintf("%s of %s: %s comes from the toolchain", l.Output, c.Component.Name, inputName(in)))
+			}
+		}
+	}
+	if links == 0 {
+		return notApplicable("nothing was linked")
+	}
+	return verdict(wrong, "%d objects of the toolchain's runtime", len(objects))
+}
+
+func elfLinked(_ context.Context, s *Subject) Outcome {
+	if len(s.ELF) == 0 {
+		return notApplicable("the image holds no ELF file")
+	}
+	linked := map[string]int{} // path → inputs
+	for _, l := range s.Record.Image.Layers {
+		c := s.component(l.Component)
+		if c == nil {
+			continue
+		}
+		mine := byPath(l.Files)
+		for _, k := range c.Result.Links {
+			if _, ok := mine[clean(k.Output)]; ok {
+				linked[clean(k.Output)] = len(k.Inputs)
+			}
+		}
+	}
+	var wrong []string
+	for _, e := range s.ELF {
+		if n, ok := linked[e.Path]; !ok {
+			wrong = append(wrong, e.Path+": no link of its component made it")
+		} else if n == 0 {
+			wrong = append(wrong, e.Path+": its link has no input")
+		}
+	}
+	return verdict(wrong, "%d ELF files with their links", len(s.ELF))
+}
+
+func proofsMeetPolicy(_ context.Context, s *Subject) Outcome {
+	var wrong []string
+	for _, c := range s.Record.Components {
+		if why := s.unproven(c); why != "" {
+			wrong = append(wrong, c.Component.Name+": "+why)
+		}
+	}
+	if len(s.Record.Components) == 0 {
+		return notApplicable("the record names no component")
+	}
+	return verdict(wrong, "%d components proven", len(s.Record.Components))
+}
+
+// unproven says why no proof of c meets its policy. A signature may cover the
+// archive or its uncompressed form, so only a digest proof must name the
+// archive's own digest.
+func (s *Subject) unproven(c compile.ComponentRecord) string {
+	pol := c.Component.Policy
+	if pol.Least <= source.Ungraded {
+		return "its policy names no grade"
+	}
+	if pol.Digest != "" && pol.Digest != c.Archive {
+		return fmt.Sprintf("the archive is %s, the policy pins %s", c.Archive, pol.Digest)
+	}
+	why := "no proof was recorded"
+	for _, p := range c.Proofs {
+		switch {
+		case p.Grade < pol.Least:
+			why = fmt.Sprintf("its best proof is %s, the policy asks for %s", p.Grade, pol.Least)
+		case p.Grade == source.Pinned && p.Digest != c.Archive:
+			why = "the pinned digest is another archive's"
+		case p.Grade == source.Signed && !slices.ContainsFunc(pol.Keys, func(k source.Key) bool {
+			return strings.EqualFold(k.Fingerprint, p.Signer)
+		}):
+			why = fmt.Sprintf("signed by %s, which the policy does not pin", p.Signer)
+		case p.Exception != nil && !s.holds(p.Exception.Until):
+			why = fmt.Sprintf("its exception for %s expired on %s", p.Exception.Allow, p.Exception.Until)
+		default:
+			return ""
+		}
+	}
+	return why
+}
+
+// holds tells whether a date, its last day included, has not passed.
+func (s *Subject) holds(until string) bool {
+	day, err := time.Parse(time.DateOnly, until)
+	return err == nil && s.Now.Before(day.AddDate(0, 0, 1))
+}
+
+func inputsChained(_ context.Context, s *Subject) Outcome {
+	var wrong []string
+	for _, c := range s.Record.Components {
+		name := c.Component.Name
+		if c.Tree == "" || c.Action.Tree != c.Tree {
+			wrong = append(wrong, fmt.Sprintf("%s was built from tree %q, verified was %q", name, c.Action.Tree, c.Tree))
+		}
+		if c.Action.Toolchain == "" || c.Action.Toolchain != s.Record.Toolchain.Digest {
+			wrong = append(wrong, fmt.Sprintf("%s was built by toolchain %q, recorded is %q", name, c.Action.Toolchain, s.Record.Toolchain.Digest))
+		}
+		used := map[string]bool{}
+		for _, n := range c.Action.Needs {
+			used[n.Name] = true
+			need := s.component(n.Name)
+			if need == nil || n.Output == "" || need.Result.Output.Digest != n.Output {
+				wrong = append(wrong, fmt.Sprintf("%s was built against %s %s, which is not the recorded output", name, n.Name, n.Output))
+			}
+			if !s.closure(name)[n.Name] {
+				wrong = append(wrong, fmt.Sprintf("%s was built against %s, which it does not need", name, n.Name))
+			}
+		}
+		for _, n := range c.Component.Needs {
+			if !used[n] {
+				wrong = append(wrong, fmt.Sprintf("%s needs %s and was built without it", name, n))
+			}
+		}
+	}
+	if len(s.Record.Components) == 0 {
+		return notApplicable("the record names no component")
+	}
+	return verdict(wrong, "%d actions chained", len(s.Record.Components))
+}
+
+func commandsComplete(_ context.Context, s *Subject) Outcome {
+	var wrong []string
+	n := 0
+	for _, c := range s.Record.Components {
+		name := c.Component.Name
+		ran, want := c.Result.Commands, c.Action.Commands
+		if len(ran) != len(want) || len(want) == 0 {
+			wrong = append(wrong, fmt.Sprintf("%s: %d of %d commands ran", name, len(ran), len(want)))
+			continue
+		}
+		for i := range ran {
+			n++
+			if !slices.Equal(ran[i].Args, want[i].Args) || ran[i].Dir != want[i].Dir {
+				wrong = append(wrong, fmt.Sprintf("%s: command %d was another than in the action", name, i))
+			}
+			if ran[i].Exit != 0 {
+				wrong = append(wrong, fmt.Sprintf("%s: command %d ended with %d", name, i, ran[i].Exit))
+			}
+		}
+	}
+	if len(s.Record.Components) == 0 {
+		return notApplicable("the record names no component")
+	}
+	return verdict(wrong, "%d commands", n)
+}
+
+func hermetic(_ context.Context, s *Subject) Outcome {
+	var wrong []string
+	for _, c := range s.Record.Components {
+		name, h := c.Component.Name, c.Result.Hermetic
+		if h.Reached {
+			wrong = append(wrong, name+": a connection got out")
+		}
+		for _, i := range h.Interfaces {
+			if i != "lo" && i != "lo down" {
+				wrong = append(wrong, fmt.Sprintf("%s: saw network interface %s", name, i))
+			}
+		}
+		for _, ns := range []string{"mnt", "net", "pid", "user"} {
+			if !slices.Contains(h.Namespaces, ns) {
+				wrong = append(wrong, fmt.Sprintf("%s: shared the host's %s namespace", name, ns))
+			}
+		}
+		if !h.Seccomp {
+			wrong = append(wrong, name+": ran without a system-call filter")
+		}
+	}
+	if len(s.Record.Components) == 0 {
+		return notApplicable("the record names no component")
+	}
+	return verdict(wrong, "%d builds isolated", len(s.Record.Components))
+}
+
+func licencesKept(_ context.Context, s *Subject) Outcome {
+	var wrong []string
+	for _, c := range s.Record.Components {
+		if c.Component.License == "" {
+			wrong = append(wrong, c.Component.Name+": declares no licence")
+		}
+		texts := 0
+		for _, f := range c.Result.Output.Parts[compile.PartLicenses].Files {
+			if f.Size > 0 {
+				texts++
+			}
+		}
+		if texts == 0 {
+			wrong = append(wrong, c.Component.Name+": no licence text was kept")
+		}
+	}
+	if len(s.Record.Components) == 0 {
+		return notApplicable("the record names no component")
+	}
+	return verdict(wrong, "%d components", len(s.Record.Components))
+}
