@@ -12,6 +12,7 @@ type Advisory struct {
 	Details   string    `json:"details,omitempty"`
 	Severity  string    `json:"severity,omitempty"` // as the source grades it: low, medium, high, critical, or a CVSS vector
 	Component string    `json:"component"`          // upstream name
+	PURL      string    `json:"purl,omitempty"`     // package URL without version, where the record gives one
 	Source    string    `json:"source,omitempty"`
 	Published time.Time `json:"published"`
 	Modified  time.Time `json:"modified"`
