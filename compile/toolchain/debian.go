@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -177,7 +176,7 @@ func build(ctx context.Context, archive *debian.Archive, dir string, list []debi
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, removeTree(tmp))
+			err = errors.Join(err, atomicfile.RemoveTree(tmp))
 		}
 	}()
 	if err := os.Chmod(tmp, 0o755); err != nil {
@@ -217,9 +216,9 @@ func build(ctx context.Context, archive *debian.Archive, dir string, list []debi
 	}
 	final := filepath.Join(dir, "sha256", hex)
 	if verify(final, hex, opts.Rehash) == nil { // the same tree from another request
-		return hex, removeTree(tmp)
+		return hex, atomicfile.RemoveTree(tmp)
 	}
-	if err := removeTree(final); err != nil {
+	if err := atomicfile.RemoveTree(final); err != nil {
 		return "", err
 	}
 	if err := os.Rename(tmp, final); err != nil {
@@ -273,7 +272,7 @@ func removeStale(dir string) error {
 		return err
 	}
 	for _, d := range list {
-		if err := removeTree(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := atomicfile.RemoveTree(d); err != nil {
 			return err
 		}
 	}
