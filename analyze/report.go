@@ -121,6 +121,9 @@ type ConditionFact struct {
 type Finding struct {
 	Candidate
 	Evidence []Evidence `json:"evidence"` // in layer order
+	// Conditions are the conditions of the advisory's map, in its order,
+	// evaluated from what the layers say of their leaves (see [Evaluate]).
+	Conditions []ConditionFact `json:"conditions,omitempty"`
 }
 
 // Layer is the evidence of the named layer, or an Unknown one that says the
