@@ -27,7 +27,8 @@ const options = unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE
 //
 // In process 1 of a pid namespace Run also reaps orphans; elsewhere it waits
 // for the children of its own thread only. A traced program that stops itself
-// with SIGSTOP is continued at once. Files loaded by dlopen are armed before
+// with SIGSTOP is continued at once; one that handles SIGTRAP itself loses its
+// handler when a breakpoint is hit while that signal is blocked. Files loaded by dlopen are armed before
 // their first instruction runs where the dynamic linker has the usual
 // rendezvous, a function _dl_debug_state of one ret; with any other linker
 // they are not armed.
