@@ -1,0 +1,179 @@
+// Package inventory knows which images are live and what they were made of,
+// and answers the question that every advisory asks: which versions of this
+// component are out there, and in which images.
+//
+// Distinct (component, version) pairs are far fewer than dependencies, so they
+// are what is indexed, each with the set of images that hold it.
+package inventory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	packageurl "github.com/package-url/packageurl-go"
+
+	"github.com/cleanstart/cleanstart/compile"
+)
+
+// ID is an image revision's number in one inventory. Numbers are never reused.
+type ID uint32
+
+// Image is one revision of an image, as far as the monitor needs to know it.
+type Image struct {
+	ID         ID          `json:"-"`    // given by the inventory
+	Name       string      `json:"name"` // the specification's name
+	Digest     string      `json:"digest"`
+	Added      time.Time   `json:"added"`
+	Components []Component `json:"components"` // in dependency order
+}
+
+// Component is one component of an image, by the digests that show whether it
+// was built anew.
+type Component struct {
+	Name    string   `json:"name"`
+	Version string   `json:"version"`
+	PURL    string   `json:"purl,omitempty"`
+	Needs   []string `json:"needs,omitempty"`
+	Key     string   `json:"key"`             // of its action
+	Output  string   `json:"output"`          // digest of what the action gave
+	Layer   string   `json:"layer,omitempty"` // digest of its layer, "" where it ships no file
+}
+
+// Component finds a component by name.
+func (i *Image) Component(name string) (Component, bool) {
+	for _, c := range i.Components {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return Component{}, false
+}
+
+// FromRecord reduces a record to what the inventory keeps.
+func FromRecord(rec *compile.Record, added time.Time) (*Image, error) {
+	img := &Image{Name: rec.Spec.Name, Digest: rec.Image.Manifest, Added: added.UTC().Round(0)}
+	layers := map[string]string{}
+	for _, l := range rec.Image.Layers {
+		layers[l.Component] = l.Digest
+	}
+	for _, c := range rec.Components {
+		img.Components = append(img.Components, Component{
+			Name: c.Component.Name, Version: c.Component.Version, PURL: c.Component.PURL, Needs: slices.Clone(c.Component.Needs),
+			Key: c.Key, Output: c.Result.Output.Digest, Layer: layers[c.Component.Name],
+		})
+	}
+	if err := img.Check(); err != nil {
+		return nil, err
+	}
+	return img, nil
+}
+
+// Check refuses an image that could not be found again or compared.
+func (i *Image) Check() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("image %q: "+format, append([]any{i.Name}, args...)...)
+	}
+	switch {
+	case i.Name == "" || control(i.Name):
+		return bad("is not a name")
+	case i.Digest == "" || control(i.Digest):
+		return bad("has no digest")
+	case len(i.Components) == 0:
+		return bad("has no component, so no advisory could ever match it")
+	}
+	seen := map[string]bool{}
+	for _, c := range i.Components {
+		if c.Name == "" || c.Version == "" || control(c.Name+c.Version+c.PURL) {
+			return bad("component %q has no name or no version", c.Name)
+		}
+		if c.Key == "" || c.Output == "" {
+			return bad("component %s has no key or no output", c.Name)
+		}
+		if seen[c.Name] {
+			return bad("component %s is there twice", c.Name)
+		}
+		if c.PURL != "" {
+			if _, err := basePURL(c.PURL); err != nil {
+				return bad("component %s: %w", c.Name, err)
+			}
+		}
+		for _, n := range c.Needs {
+			if !seen[n] {
+				return bad("component %s needs %s, which does not stand before it", c.Name, n)
+			}
+		}
+		seen[c.Name] = true
+	}
+	return nil
+}
+
+func control(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f })
+}
+
+// Posting is one distinct (component, version) and the live images that hold
+// it, in order of their numbers.
+type Posting struct {
+	Component string
+	Version   string
+	PURL      string
+	Images    []ID
+}
+
+// ErrNotFound is returned for an image that is not live.
+var ErrNotFound = errors.New("no such image")
+
+// ErrConflict is returned by Swap when another image is live than the caller
+// believes.
+var ErrConflict = errors.New("another image is live")
+
+// ErrRetired is returned by Swap for an image that was live before: going back
+// to it would bring back what it was replaced for.
+var ErrRetired = errors.New("the image was retired")
+
+// Index answers by component.
+type Index interface {
+	// Versions are the distinct versions in live images of the components of
+	// this name, case ignored, or whose package URL has this type, namespace and
+	// name. Either may be empty. Sorted by component, version and package URL.
+	Versions(ctx context.Context, name, purl string) ([]Posting, error)
+	// Image is the live image of that number, or ErrNotFound.
+	Image(ctx context.Context, id ID) (*Image, error)
+}
+
+// Inventory is a durable portfolio of live images, at most one of each name.
+type Inventory interface {
+	Index
+	// Swap makes next the live image of the name where the digest prev is live
+	// ("" for none), in one durable transaction; a nil next retires prev. A swap
+	// that was done already is done again without effect.
+	Swap(ctx context.Context, name, prev string, next *Image) error
+	// Live is the live image of a name, or ErrNotFound.
+	Live(ctx context.Context, name string) (*Image, error)
+	// All yields every live image, by number.
+	All(ctx context.Context) iter.Seq2[*Image, error]
+}
+
+// Cursors keeps a feed's cursor beside the images.
+type Cursors interface {
+	Cursor(ctx context.Context, feed string) ([]byte, error) // nil where there is none
+	SetCursor(ctx context.Context, feed string, cursor []byte) error
+}
+
+// basePURL is a package URL's type, namespace and name.
+func basePURL(s string) (string, error) {
+	p, err := packageurl.FromString(s)
+	if err != nil {
+		return "", fmt.Errorf("package URL %.200q: %w", s, err)
+	}
+	p.Version, p.Qualifiers, p.Subpath = "", nil, ""
+	if err := p.Normalize(); err != nil {
+		return "", fmt.Errorf("package URL %.200q: %w", s, err)
+	}
+	return p.ToString(), nil
+}
