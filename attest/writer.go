@@ -1,0 +1,81 @@
+package attest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/cleanstart/cleanstart/internal/atomicfile"
+)
+
+// writer fills a new directory and remembers what it wrote.
+type writer struct {
+	dir   string
+	files []Listed
+	dirs  map[string]bool
+}
+
+// add writes one file. The same bytes under the same name twice are one file.
+func (w *writer) add(name, role string, data []byte) error {
+	return w.stream(name, role, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+}
+
+func (w *writer) stream(name, role string, open func() (io.ReadCloser, error)) (err error) {
+	full := filepath.Join(w.dir, filepath.FromSlash(name))
+	if slices.ContainsFunc(w.files, func(f Listed) bool { return f.Path == name }) {
+		if isBlob(name) {
+			return nil // content-addressed: two components with equal layers
+		}
+		return fmt.Errorf("%s is written twice", name)
+	}
+	if w.dirs == nil {
+		w.dirs = map[string]bool{}
+	}
+	for d := filepath.Dir(full); !w.dirs[d] && len(d) >= len(w.dir); d = filepath.Dir(d) {
+		w.dirs[d] = true
+	}
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		return err
+	}
+	r, err := open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	f, err := os.OpenFile(full, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(f, sum), r)
+	if err == nil {
+		err = f.Chmod(0o644) // whatever the umask
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	digest := "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	if isBlob(name) && name != blobPath(digest) {
+		return fmt.Errorf("%s: the bytes have digest %s", name, digest)
+	}
+	w.files = append(w.files, Listed{Path: name, Role: role, Size: n, Digest: digest})
+	return nil
+}
+
+// syncDirs makes the entries of every directory durable.
+func (w *writer) syncDirs() error {
+	var errs []error
+	for d := range w.dirs {
+		errs = append(errs, os.Chmod(d, 0o755), atomicfile.SyncDir(d))
+	}
+	return errors.Join(errs...)
+}
