@@ -53,8 +53,27 @@ type Archive struct {
 	opts   Options
 	fetch  fetcher
 
-	mu     sync.Mutex
-	suites []*suite // nil until they are needed
+	releases stage // each is loaded when it is first needed
+	sources  stage
+	packages stage
+	suites   []*suite // set by releases
+}
+
+// stage is work that is done once, and tried again after an error.
+type stage struct {
+	mu   sync.Mutex
+	done bool
+}
+
+func (s *stage) do(work func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done {
+		return nil
+	}
+	err := work()
+	s.done = err == nil
+	return err
 }
 
 // suite is one verified suite with the bodies of its indexes.
@@ -108,58 +127,87 @@ const (
 	maxIndex   = 1 << 30 // compressed
 )
 
-// load fetches and verifies every suite once. A suite that cannot be had is
-// an error: leaving it out would hide its updates.
-func (a *Archive) load(ctx context.Context) ([]*suite, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.suites != nil {
-		return a.suites, nil
-	}
-	suites := make([]*suite, len(a.config.Entries))
-	g, gctx := errgroup.WithContext(ctx)
+// each runs work on every suite, several at a time.
+func (a *Archive) each(ctx context.Context, work func(context.Context, int) error) error {
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(a.opts.Parallel)
 	for i := range a.config.Entries {
-		g.Go(func() (err error) {
-			suites[i], err = a.loadSuite(gctx, &a.config.Entries[i])
-			return err
+		g.Go(func() error {
+			if err := work(ctx, i); err != nil {
+				return fmt.Errorf("suite %s: %w", a.config.Entries[i].Suite, err)
+			}
+			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	a.suites = suites
-	return suites, nil
+	return g.Wait()
 }
 
-func (a *Archive) loadSuite(ctx context.Context, e *Entry) (*suite, error) {
-	r, err := a.loadRelease(ctx, e)
-	if err != nil {
-		return nil, fmt.Errorf("suite %s: %w", e.Suite, err)
+// loadReleases fetches and verifies every suite's release. A suite that
+// cannot be had is an error: leaving it out would hide its updates.
+func (a *Archive) loadReleases(ctx context.Context) error {
+	return a.releases.do(func() error {
+		suites := make([]*suite, len(a.config.Entries))
+		err := a.each(ctx, func(ctx context.Context, i int) error {
+			e := &a.config.Entries[i]
+			r, err := a.loadRelease(ctx, e)
+			suites[i] = &suite{entry: e, release: r}
+			return err
+		})
+		a.suites = suites
+		return err
+	})
+}
+
+// withSources gives the suites with their source indexes.
+func (a *Archive) withSources(ctx context.Context) ([]*suite, error) {
+	if err := a.loadReleases(ctx); err != nil {
+		return nil, err
 	}
-	s := &suite{entry: e, release: r}
-	for _, c := range e.Components {
-		body, err := a.loadIndex(ctx, s, c+"/source/Sources", sourceIndex)
-		if err != nil {
-			return nil, fmt.Errorf("suite %s: %w", e.Suite, err)
-		}
-		s.sources = append(s.sources, body)
-		if !e.Binary {
-			continue
-		}
-		arches := []string{a.config.Arch}
-		if r.allInAll {
-			arches = append(arches, "all")
-		}
-		for _, arch := range arches {
-			body, err := a.loadIndex(ctx, s, c+"/binary-"+arch+"/Packages", packageIndex)
-			if err != nil {
-				return nil, fmt.Errorf("suite %s: %w", e.Suite, err)
+	err := a.sources.do(func() error {
+		return a.each(ctx, func(ctx context.Context, i int) (err error) {
+			s := a.suites[i]
+			s.sources, err = a.loadIndexes(ctx, s, []string{"source/Sources"}, sourceIndex)
+			return err
+		})
+	})
+	return a.suites, err
+}
+
+// withPackages gives the suites with their binary indexes.
+func (a *Archive) withPackages(ctx context.Context) ([]*suite, error) {
+	if err := a.loadReleases(ctx); err != nil {
+		return nil, err
+	}
+	err := a.packages.do(func() error {
+		return a.each(ctx, func(ctx context.Context, i int) (err error) {
+			s := a.suites[i]
+			if !s.entry.Binary {
+				return nil
 			}
-			s.packages = append(s.packages, body)
+			names := []string{"binary-" + a.config.Arch + "/Packages"}
+			if s.release.allInAll {
+				names = append(names, "binary-all/Packages")
+			}
+			s.packages, err = a.loadIndexes(ctx, s, names, packageIndex)
+			return err
+		})
+	})
+	return a.suites, err
+}
+
+// loadIndexes gives the bodies of the named indexes of each component.
+func (a *Archive) loadIndexes(ctx context.Context, s *suite, names []string, kind indexKind) ([][]byte, error) {
+	var out [][]byte
+	for _, c := range s.entry.Components {
+		for _, n := range names {
+			body, err := a.loadIndex(ctx, s, c+"/"+n, kind)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, body)
 		}
 	}
-	return s, nil
+	return out, nil
 }
 
 // loadRelease fetches InRelease, or takes the cached one where it is newer:

@@ -2,6 +2,7 @@ package debian
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ func eachParagraph(r io.Reader, fields []string, fn func(values []string) error)
 	for n := 1; s.Scan(); n++ {
 		line := s.Bytes()
 		switch {
-		case len(line) == 0 || len(strings.TrimSpace(string(line[:1]))) == 0 && len(strings.TrimSpace(string(line))) == 0:
+		case len(line) == 0 || line[0] <= ' ' && len(bytes.TrimSpace(line)) == 0:
 			if err := flush(); err != nil {
 				return err
 			}

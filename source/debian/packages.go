@@ -109,7 +109,7 @@ func (u *universe) versions(name string) ([]*Package, error) {
 // The answer is a function of the archive's indexes alone. Resolve needs the
 // releases of every suite, so also the network unless Options.Offline.
 func (a *Archive) Resolve(ctx context.Context, names []string) ([]Package, error) {
-	suites, err := a.load(ctx)
+	suites, err := a.withPackages(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (a *Archive) Resolve(ctx context.Context, names []string) ([]Package, error
 // Exact finds packages by name, version and SHA-256, in the order given, and
 // nothing else: the content of a lock.
 func (a *Archive) Exact(ctx context.Context, want []Package) ([]Package, error) {
-	suites, err := a.load(ctx)
+	suites, err := a.withPackages(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -125,7 +125,7 @@ func (r *revision) urls(name string) []string {
 
 // revisions lists what the suites carry of an upstream version, newest first.
 func (a *Archive) revisions(ctx context.Context, pkg, ver string) ([]revision, error) {
-	suites, err := a.load(ctx)
+	suites, err := a.withSources(ctx)
 	if err != nil {
 		return nil, err
 	}
