@@ -151,7 +151,9 @@ func TestRunRefuses(t *testing.T) {
 	dead, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, run := range map[string]func() (*Report, error){
-		"no record":   func() (*Report, error) { return Run(t.Context(), &Subject{Image: &compile.Image{}}, db, nil, Options{}) },
+		"no record": func() (*Report, error) {
+			return Run(t.Context(), &Subject{Image: &compile.Image{}}, db, nil, Options{})
+		},
 		"no database": func() (*Report, error) { return Run(t.Context(), testSubject(), nil, nil, Options{}) },
 		"same name":   func() (*Report, error) { return Run(t.Context(), testSubject(), db, []Layer{l, l}, Options{}) },
 		"no name":     func() (*Report, error) { return Run(t.Context(), testSubject(), db, []Layer{{}}, Options{}) },

@@ -149,6 +149,21 @@ func TestMatch(t *testing.T) {
 	check("m", "1.1.0", "pkg:golang/example.org/m@1.1.0", []string{"CVE-2000-8"}, nil)
 	check("curl", "1.0.0k", "pkg:generic/curl",
 		[]string{"CVE-2000-1?", "CVE-2000-2?", "CVE-2000-3?", "CVE-2000-5?", "CVE-2000-6?", "CVE-2000-7?"}, nil)
+	db = load(t, map[string]string{
+		"1.json": rec("CVE-2000-1", about("curl", "", semver)),
+		"2.json": rec("GHSA-1", `{"package":{"ecosystem":"Go","name":"x","purl":"pkg:generic/curl"},"ranges":[{"type":"SEMVER","events":[{"introduced":"3"}]}]}`, `"aliases":["CVE-2000-1"]`),
+		"9.json": rec("CVE-2000-9", about("curl", "", semver), `"withdrawn":"2026-01-01T00:00:00Z"`),
+	})
+	check("curl", "3.1", "pkg:generic/curl", []string{"CVE-2000-1"}, nil)
+	check("curl", "1.1", "pkg:generic/curl", []string{"CVE-2000-1"}, nil)
+	check("curl", "2.1", "pkg:generic/curl", nil, []string{"CVE-2000-1"})
+	in, _, _ := db.Match("curl", "1.1", "")
+	if got := in[0].Advisory.FixedAfter("1.1"); got != "1.2.0" {
+		t.Errorf("FixedAfter = %q, want 1.2.0", got)
+	}
+	if got := in[0].Advisory.FixedAfter("1.2.0"); got != "" {
+		t.Errorf("FixedAfter = %q, want none", got)
+	}
 	if d := cmp.Diff([]string{"CVE-2000-9"}, db.Withdrawn()); d != "" {
 		t.Error(d)
 	}

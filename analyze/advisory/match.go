@@ -1,6 +1,7 @@
 package advisory
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,7 +27,8 @@ type Exclusion struct {
 
 // Match finds the advisories about a component by its upstream name (case is
 // ignored) or its package URL (type, namespace and name), and splits them by
-// version. Both lists are sorted by component and id. An invalid package URL
+// version. Both lists are sorted by id and hold
+// an id once. An invalid package URL
 // is an error, so that it cannot hide a match.
 func (db *DB) Match(name, version, purl string) ([]Match, []Exclusion, error) {
 	hits := slices.Clone(db.names[strings.ToLower(name)])
@@ -40,8 +42,19 @@ func (db *DB) Match(name, version, purl string) ([]Match, []Exclusion, error) {
 	slices.Sort(hits)
 	var in []Match
 	var out []Exclusion
-	for _, i := range slices.Compact(hits) {
+	hits = slices.Compact(hits)
+	for n, i := range hits {
 		e := &db.entries[i]
+		same := func(j int) bool { return db.entries[j].adv.ID == e.adv.ID }
+		if slices.ContainsFunc(hits[:n], same) {
+			continue
+		}
+		for _, j := range hits[n+1:] {
+			if same(j) { // one record knows the name, another the package URL
+				both := join(e.adv.ID, append(slices.Clone(e.parts), db.entries[j].parts...))
+				e = &both
+			}
+		}
 		v, why := e.eval(version)
 		if v == outside {
 			out = append(out, Exclusion{e.adv, why})
@@ -49,6 +62,8 @@ func (db *DB) Match(name, version, purl string) ([]Match, []Exclusion, error) {
 			in = append(in, Match{e.adv, v == undecided, why})
 		}
 	}
+	slices.SortFunc(in, func(a, b Match) int { return cmp.Compare(a.Advisory.ID, b.Advisory.ID) })
+	slices.SortFunc(out, func(a, b Exclusion) int { return cmp.Compare(a.Advisory.ID, b.Advisory.ID) })
 	return in, out, nil
 }
 

@@ -16,6 +16,7 @@ type entry struct {
 	adv    *Advisory
 	groups []group
 	purls  []string
+	parts  []part
 }
 
 // merge makes one advisory per vulnerability and component. Records name the
@@ -180,7 +181,7 @@ func join(id string, ps []part) entry {
 		Published: lead.rec.Published.Time, Modified: lead.rec.Modified.Time,
 		Map: Map{Completeness: None},
 	}
-	e := entry{adv: adv}
+	e := entry{adv: adv, parts: ps}
 	aliases := map[string]bool{}
 	var digests []string
 	var versions []string

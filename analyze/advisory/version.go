@@ -215,3 +215,35 @@ func rangesString(rs []Range) string {
 	}
 	return strings.Join(out, "; ")
 }
+
+// FixedAfter is the least version that the advisory names as fixed and that is
+// above version, or "" when it names none that can be ordered.
+func (a *Advisory) FixedAfter(version string) string {
+	ord := orderOf("SEMVER", "")
+	v, ok := ord.parse(version)
+	if !ok {
+		return ""
+	}
+	best := ""
+	for _, r := range a.Ranges {
+		if r.Type == "GIT" {
+			continue
+		}
+		for _, e := range r.Events {
+			x, ok := ord.parse(e.Fixed)
+			if !ok {
+				continue
+			}
+			if c, err := x.Compare(v); err != nil || c <= 0 {
+				continue
+			}
+			if best != "" {
+				if c, err := x.CompareStr(best); err != nil || c >= 0 {
+					continue
+				}
+			}
+			best = e.Fixed
+		}
+	}
+	return best
+}
