@@ -45,3 +45,10 @@ func TestWriteThenVerify(t *testing.T) {
 		verify(t, dir, attest.Options{}).WriteText(os.Stdout)
 	}
 }
+
+func TestVerifyRefusesDamage(t *testing.T) {
+	dir, _ := attesttest.Write(t)
+	attesttest.TestVerifier(t, dir, func(t testing.TB, dir string) *attest.Verification {
+		return verify(t, dir, attest.Options{})
+	})
+}

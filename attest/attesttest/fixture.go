@@ -107,7 +107,7 @@ func Input(t testing.TB, version string) attest.Input {
 	return in
 }
 
-func digest(b []byte) string {
+func sumOf(b []byte) string {
 	s := sha256.Sum256(b)
 	return "sha256:" + hex.EncodeToString(s[:])
 }
@@ -149,7 +149,7 @@ func stored(t testing.TB, name string, runtime map[string]string) (*compile.Item
 	var files []compile.File
 	for p, text := range runtime {
 		put(compile.PartRuntime+"/"+p, []byte(text))
-		files = append(files, compile.File{Path: p, Mode: 0o755, Size: int64(len(text)), Digest: digest([]byte(text))})
+		files = append(files, compile.File{Path: p, Mode: 0o755, Size: int64(len(text)), Digest: sumOf([]byte(text))})
 	}
 	put(compile.PartLicenses+"/COPYING", []byte("Copyright 2026 the authors\n\n"+mit))
 	var log []byte
@@ -168,7 +168,7 @@ func synthetic(t testing.TB, version string) *compile.Image {
 	t.Helper()
 	rec := &compile.Record{
 		Spec:      compile.Spec{Name: "tiny", Platform: "linux/amd64", Profile: "openssf"},
-		Toolchain: compile.Toolchain{Kind: "debian", Digest: digest([]byte("toolchain")), Packages: []compile.Package{{Name: "gcc-12", Version: "12.2.0-14", SHA256: hex.EncodeToString(make([]byte, 32))}}},
+		Toolchain: compile.Toolchain{Kind: "debian", Digest: sumOf([]byte("toolchain")), Packages: []compile.Package{{Name: "gcc-12", Version: "12.2.0-14", SHA256: hex.EncodeToString(make([]byte, 32))}}},
 		Epoch:     time.Date(2022, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
 	items := map[string]*compile.Item{}
@@ -186,17 +186,17 @@ func synthetic(t testing.TB, version string) *compile.Image {
 		comp := compile.Component{Component: source.Component{Name: c.name, Version: version, PURL: "pkg:generic/" + c.name + "@" + version, License: "MIT"}, Needs: c.needs}
 		rec.Spec.Components = append(rec.Spec.Components, comp)
 		cr := compile.ComponentRecord{
-			Component: comp, Tree: digest([]byte("tree" + c.name)), Archive: digest([]byte("archive" + c.name + version)),
+			Component: comp, Tree: sumOf([]byte("tree" + c.name)), Archive: sumOf([]byte("archive" + c.name + version)),
 			Place:  source.Place{Archive: "https://example.org/" + c.name + ".tar.gz"},
-			Proofs: []source.Proof{{Grade: source.Signed, Mechanism: "openpgp", Digest: digest([]byte("archive" + c.name)), Signer: strings.Repeat("A", 40)}},
-			Key:    digest([]byte("key" + c.name)), Log: digest([]byte("log" + c.name)),
+			Proofs: []source.Proof{{Grade: source.Signed, Mechanism: "openpgp", Digest: sumOf([]byte("archive" + c.name)), Signer: strings.Repeat("A", 40)}},
+			Key:    sumOf([]byte("key" + c.name)), Log: sumOf([]byte("log" + c.name)),
 			Action: item.Action,
-			Result: compile.Result{Output: compile.Output{Digest: digest([]byte("output" + c.name))}, Hermetic: compile.Hermetic{Interfaces: []string{"lo"}, Namespaces: []string{"net", "user"}, Seccomp: true}},
+			Result: compile.Result{Output: compile.Output{Digest: sumOf([]byte("output" + c.name))}, Hermetic: compile.Hermetic{Interfaces: []string{"lo"}, Namespaces: []string{"net", "user"}, Seccomp: true}},
 		}
 		if len(files) > 0 {
 			cr.Result.Links = []compile.Link{{Output: "usr/bin/tiny", Inputs: []compile.Input{
-				{Path: "tiny.o", Digest: digest([]byte("tiny.o")), Size: 6, Origin: "tiny"},
-				{Path: "/usr/lib/gcc/libgcc.a", Member: "_udivdi3.o", Digest: digest([]byte("udiv")), Size: 4, Origin: "toolchain"}}}}
+				{Path: "tiny.o", Digest: sumOf([]byte("tiny.o")), Size: 6, Origin: "tiny"},
+				{Path: "/usr/lib/gcc/libgcc.a", Member: "_udivdi3.o", Digest: sumOf([]byte("udiv")), Size: 4, Origin: "toolchain"}}}}
 			fsys, err := item.Part(compile.PartRuntime)
 			if err != nil {
 				t.Fatal(err)
@@ -231,20 +231,20 @@ func synthetic(t testing.TB, version string) *compile.Image {
 		t.Fatal(err)
 	}
 	rec.Image.Manifest, rec.Image.Config = m.String(), cfg.String()
-	rec.SpecDigest = digest([]byte("spec"))
+	rec.SpecDigest = sumOf([]byte("spec"))
 	return compile.NewImage(img, rec, nil, items)
 }
 
 func report(rec *compile.Record) *analyze.Report {
 	r := &analyze.Report{
 		Image: rec.Image.Manifest, Started: Time.Add(-time.Minute), Finished: Time,
-		Advisories: analyze.Database{Records: 3, Digest: digest([]byte("db")), Modified: Time.Add(-time.Hour)},
+		Advisories: analyze.Database{Records: 3, Digest: sumOf([]byte("db")), Modified: Time.Add(-time.Hour)},
 	}
 	for i, component := range []int{0, 1, 1} {
 		c := rec.Components[component].Component
 		r.Findings = append(r.Findings, analyze.Finding{
 			Candidate: analyze.Candidate{
-				Advisory:  &advisory.Advisory{ID: fmt.Sprintf("CVE-2026-%04d", i+1), Severity: "high", Component: c.Name, Digest: digest([]byte{byte(i)})},
+				Advisory:  &advisory.Advisory{ID: fmt.Sprintf("CVE-2026-%04d", i+1), Severity: "high", Component: c.Name, Digest: sumOf([]byte{byte(i)})},
 				Component: c.Name, Version: c.Version, PURL: c.PURL,
 			},
 			Evidence: []analyze.Evidence{{Layer: analyze.LayerBinary, Verdict: analyze.Present, Reason: "symbol", Functions: []analyze.FunctionFact{{File: "a.c", Name: "f", Verdict: analyze.Present}}}},
