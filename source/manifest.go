@@ -1,0 +1,225 @@
+package source
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// entry is one name of a tree.
+type entry struct {
+	name   string // slash-separated, relative to the tree's root
+	kind   byte   // 'd' directory, 'f' file, 'x' executable file, 'l' symbolic link
+	size   int64  // files
+	sum    string // files: hexadecimal SHA-256
+	target string // links
+	mtime  time.Time
+}
+
+// line is the entry's part of the tree digest.
+func (e entry) line() string {
+	switch e.kind {
+	case 'f', 'x':
+		return fmt.Sprintf("%c %s %d %s\n", e.kind, e.sum, e.size, strconv.QuoteToASCII(e.name))
+	case 'l':
+		return fmt.Sprintf("l %s %s\n", strconv.QuoteToASCII(e.target), strconv.QuoteToASCII(e.name))
+	}
+	return fmt.Sprintf("%c %s\n", e.kind, strconv.QuoteToASCII(e.name))
+}
+
+const (
+	digestHeader   = "cleanstart tree v1\n"
+	manifestHeader = "cleanstart manifest v1"
+	maxManifest    = 512 << 20
+)
+
+// treeDigest is the SHA-256 of the line "cleanstart tree v1" and one line for
+// each entry but the root, sorted by the bytes of their names. A line is
+// "d NAME", "f SHA256 SIZE NAME" ("x" when the owner may execute it) or
+// "l TARGET NAME"; names and targets are quoted as Go strings in ASCII.
+// Times, owners and other mode bits are not part of it.
+func treeDigest(entries []entry) string {
+	h := sha256.New()
+	io.WriteString(h, digestHeader)
+	for _, e := range entries {
+		io.WriteString(h, e.line())
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+func sortEntries(entries []entry) {
+	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+}
+
+// manifest is what an extraction left: enough to tell later, by one lstat a
+// file, that nobody touched it.
+type manifest struct {
+	digest  string
+	epoch   time.Time
+	entries []entry // sorted
+}
+
+func (m *manifest) write(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	fmt.Fprintf(b, "%s %s %d %d\n", manifestHeader, m.digest, m.epoch.Unix(), len(m.entries))
+	for _, e := range m.entries {
+		fmt.Fprintf(b, "%d.%09d %s", e.mtime.Unix(), e.mtime.Nanosecond(), e.line())
+	}
+	return b.Flush()
+}
+
+var errManifest = errors.New("manifest is damaged")
+
+func readManifest(r io.Reader) (*manifest, error) {
+	s := bufio.NewScanner(io.LimitReader(r, maxManifest))
+	s.Buffer(make([]byte, 64<<10), 1<<20)
+	if !s.Scan() {
+		return nil, errManifest
+	}
+	rest, ok := strings.CutPrefix(s.Text(), manifestHeader+" ")
+	f := strings.Split(rest, " ")
+	if !ok || len(f) != 3 {
+		return nil, errManifest
+	}
+	epoch, err1 := strconv.ParseInt(f[1], 10, 64)
+	count, err2 := strconv.Atoi(f[2])
+	if err1 != nil || err2 != nil || count < 0 {
+		return nil, errManifest
+	}
+	m := &manifest{digest: f[0], epoch: time.Unix(epoch, 0).UTC()}
+	for s.Scan() {
+		e, err := parseEntry(s.Text())
+		if err != nil {
+			return nil, err
+		}
+		m.entries = append(m.entries, e)
+	}
+	if s.Err() != nil || len(m.entries) != count || treeDigest(m.entries) != m.digest {
+		return nil, errManifest
+	}
+	return m, nil
+}
+
+func parseEntry(line string) (e entry, err error) {
+	when, rest, ok := strings.Cut(line, " ")
+	secs, nanos, ok2 := strings.Cut(when, ".")
+	s, err1 := strconv.ParseInt(secs, 10, 64)
+	n, err2 := strconv.ParseInt(nanos, 10, 64)
+	if !ok || !ok2 || err1 != nil || err2 != nil || len(rest) < 3 || rest[1] != ' ' {
+		return e, errManifest
+	}
+	e.mtime = time.Unix(s, n)
+	e.kind, rest = rest[0], rest[2:]
+	switch e.kind {
+	case 'd':
+	case 'l':
+		q, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			return e, errManifest
+		}
+		if e.target, err = strconv.Unquote(q); err != nil {
+			return e, errManifest
+		}
+		rest = strings.TrimPrefix(rest[len(q):], " ")
+	case 'f', 'x':
+		f := strings.SplitN(rest, " ", 3)
+		if len(f) != 3 {
+			return e, errManifest
+		}
+		e.sum, rest = f[0], f[2]
+		if e.size, err = strconv.ParseInt(f[1], 10, 64); err != nil {
+			return e, errManifest
+		}
+	default:
+		return e, errManifest
+	}
+	if e.name, err = strconv.Unquote(rest); err != nil {
+		return e, errManifest
+	}
+	return e, nil
+}
+
+// ErrModified says that a tree on disk is not what was extracted.
+var ErrModified = errors.New("tree was modified after extraction")
+
+// check compares the directory with the manifest, by names, kinds, modes,
+// sizes, link targets and times, and by content too when deep is set.
+func (m *manifest) check(dir string, deep func(name string) (string, error)) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	children := make(map[string]int) // directory → entries it should hold
+	for _, e := range m.entries {
+		if err := checkEntry(root, e); err != nil {
+			return err
+		}
+		if deep != nil && (e.kind == 'f' || e.kind == 'x') {
+			sum, err := deep(e.name)
+			if err != nil {
+				return err
+			}
+			if sum != e.sum {
+				return fmt.Errorf("%w: content of %s", ErrModified, e.name)
+			}
+		}
+		children[path.Dir(e.name)]++
+		if e.kind == 'd' {
+			children[e.name] += 0
+		}
+	}
+	for name, want := range children {
+		d, err := root.Open(name)
+		if err != nil {
+			return err
+		}
+		got, err := d.Readdirnames(-1)
+		d.Close()
+		if err != nil {
+			return err
+		}
+		if len(got) != want {
+			return fmt.Errorf("%w: %s holds %d entries, not %d", ErrModified, name, len(got), want)
+		}
+	}
+	return nil
+}
+
+func checkEntry(root *os.Root, e entry) error {
+	info, err := root.Lstat(e.name)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrModified, err)
+	}
+	var ok bool
+	switch e.kind {
+	case 'd':
+		ok = info.IsDir()
+	case 'f', 'x':
+		ok = info.Mode().IsRegular() && info.Mode().Perm() == fileMode(e.kind) &&
+			info.Size() == e.size && info.ModTime().Equal(e.mtime)
+	case 'l':
+		target, err := root.Readlink(e.name)
+		ok = err == nil && target == e.target
+	}
+	if !ok {
+		return fmt.Errorf("%w: %s", ErrModified, e.name)
+	}
+	return nil
+}
+
+func fileMode(kind byte) os.FileMode {
+	if kind == 'x' {
+		return 0o555
+	}
+	return 0o444
+}

@@ -1,0 +1,383 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// ErrNotCached says that [Load] would have needed a transport.
+var ErrNotCached = errors.New("not in the cache")
+
+// ErrPolicy says that an archive is intact but that its proofs do not satisfy
+// the policy.
+var ErrPolicy = errors.New("proofs do not satisfy the policy")
+
+// DigestError says that bytes are not the ones a policy pins.
+type DigestError struct {
+	Want, Got string // "sha256:HEX"
+}
+
+func (e *DigestError) Error() string {
+	return fmt.Sprintf("archive is %s, the policy pins %s", e.Got, e.Want)
+}
+
+// PlaceError is why one place of a component gave nothing acceptable.
+type PlaceError struct {
+	Place Place
+	Err   error
+}
+
+func (e *PlaceError) Error() string { return e.Place.Archive + ": " + e.Err.Error() }
+func (e *PlaceError) Unwrap() error { return e.Err }
+
+// Verify tries the component's places in order until one gives an archive
+// that the policy accepts, and returns its tree.
+//
+// An archive is written to the cache only after it was accepted, whole and by
+// its content, and is then used instead of its place, except for file places,
+// which are read again. Cached content is hashed and proven again on every
+// call. Nothing half-written is ever seen: work in progress lies apart and is
+// swept by the next call, whatever ended this one.
+//
+// When no place is acceptable the error joins one [PlaceError] for each, in
+// order. Errors wrap [ErrOptions], [ErrComponent], [ErrPolicy], [ErrTooLarge],
+// [ErrFormat], [ErrUnsafe], a [DigestError], or what a transport or a
+// verifier gave.
+func Verify(ctx context.Context, c Component, o Options) (*Tree, error) {
+	return get(ctx, c, o, true)
+}
+
+// Load is Verify without any transport: the tree of an archive that Verify
+// accepted before, proven again. Where the cache holds none that the policy
+// accepts, the error wraps [ErrNotCached].
+func Load(ctx context.Context, c Component, o Options) (*Tree, error) {
+	return get(ctx, c, o, false)
+}
+
+// session is one call of Verify or Load.
+type session struct {
+	c     Component
+	o     Options
+	cache cache
+	work  *workdir
+	fetch bool
+}
+
+func get(ctx context.Context, c Component, o Options, fetch bool) (t *Tree, err error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	o.Limits = o.Limits.orDefault()
+	s := &session{c: c, o: o, cache: cache{o.Cache}, fetch: fetch}
+	defer func() {
+		if err != nil {
+			t, err = nil, fmt.Errorf("source of %s %s: %w", c.Name, c.Version, err)
+		}
+	}()
+	if s.work, err = s.cache.newWorkdir(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if cerr := s.work.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	var failures []error
+	for _, p := range c.Places {
+		found, err := s.try(ctx, p)
+		if err == nil {
+			return s.tree(ctx, found)
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		o.Events.rejected(c, p, err)
+		failures = append(failures, &PlaceError{p, err})
+	}
+	return nil, errors.Join(failures...)
+}
+
+// found is an archive that the policy accepts.
+type found struct {
+	place  Place
+	hex    string
+	proofs []Proof
+}
+
+// content is bytes that a place gave, in the cache or in the work directory.
+type content struct {
+	file   string
+	hex    string
+	cached bool
+}
+
+// try judges what the cache holds for a place, then what the place gives.
+func (s *session) try(ctx context.Context, p Place) (*found, error) {
+	f, err := s.judge(ctx, p, false)
+	if f != nil || !s.fetch {
+		return f, err
+	}
+	if err != nil && !errors.Is(err, ErrNotCached) {
+		// The cache holds something that this policy refuses; the place may
+		// have better by now, and if not, says the same.
+		s.o.Events.rejected(s.c, p, fmt.Errorf("cached: %w", err))
+	}
+	return s.judge(ctx, p, true)
+}
+
+func (s *session) judge(ctx context.Context, p Place, fetch bool) (*found, error) {
+	archive, err := s.content(ctx, p.Archive, s.c.Policy.Digest, s.o.Limits.Archive, fetch)
+	if err != nil {
+		return nil, err
+	}
+	s.o.Events.trying(s.c, p, archive.cached)
+	if !archive.cached {
+		err := s.download(ctx, p.Archive, archive, s.o.Limits.Archive)
+		if err != nil {
+			return nil, err
+		}
+	}
+	digest := "sha256:" + archive.hex
+	if want := s.c.Policy.Digest; want != "" && want != digest {
+		return nil, &DigestError{want, digest}
+	}
+	sub := Subject{Policy: s.c.Policy, Digest: digest, Keys: s.o.Keys, Now: s.o.Now,
+		Open: func() (io.ReadSeekCloser, error) { return os.Open(archive.file) }}
+	var signature *content
+	if p.Signature != "" && len(s.c.Policy.Keys) > 0 {
+		signature, err = s.content(ctx, p.Signature, "", s.o.Limits.Signature, fetch)
+		if err == nil && !signature.cached {
+			err = s.download(ctx, p.Signature, signature, s.o.Limits.Signature)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("signature %s: %w", p.Signature, err)
+		}
+		if sub.Signature, err = os.ReadFile(signature.file); err != nil {
+			return nil, err
+		}
+	}
+	proofs, err := s.prove(ctx, sub)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range []struct {
+		location string
+		*content
+	}{{p.Archive, archive}, {p.Signature, signature}} {
+		if x.content == nil {
+			continue
+		}
+		if !x.cached {
+			if err := s.cache.keep(x.file, x.hex); err != nil {
+				return nil, err
+			}
+		}
+		if s.cache.recall(x.location) != x.hex {
+			if err := s.cache.remember(x.location, x.hex); err != nil {
+				return nil, err
+			}
+		}
+	}
+	s.o.Events.verified(s.c, proofs)
+	return &found{p, archive.hex, proofs}, nil
+}
+
+// content says where the bytes of a location are, or will be once downloaded.
+func (s *session) content(ctx context.Context, location, pinned string, limit int64, fetch bool) (*content, error) {
+	if fetch && isFile(location) {
+		return &content{}, nil
+	}
+	hexes := []string{s.cache.recall(location)}
+	if pinned != "" {
+		hex, err := ParseDigest(pinned)
+		if err != nil {
+			return nil, err
+		}
+		hexes = []string{hex}
+	}
+	for _, hex := range hexes {
+		if hex == "" {
+			continue
+		}
+		ok, err := s.cache.intact(ctx, hex, limit)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			return &content{file: s.cache.blob(hex), hex: hex, cached: true}, nil
+		}
+	}
+	if !fetch {
+		return nil, ErrNotCached
+	}
+	return &content{}, nil
+}
+
+// isFile says whether a location is on this machine, where reading it again
+// costs nothing and its content may change under its name.
+func isFile(location string) bool {
+	u, err := url.Parse(location)
+	return err == nil && strings.EqualFold(u.Scheme, "file")
+}
+
+// download streams a location into the work directory, hashing on the way.
+func (s *session) download(ctx context.Context, location string, into *content, limit int64) (err error) {
+	r, err := s.o.open(ctx, location)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	total := int64(-1)
+	switch v := r.(type) {
+	case interface{ Size() int64 }:
+		total = v.Size()
+	case *os.File:
+		if info, err := v.Stat(); err == nil {
+			total = info.Size()
+		}
+	}
+	if total > limit {
+		return fmt.Errorf("%w of %d bytes: it has %d", ErrTooLarge, limit, total)
+	}
+	f, err := os.CreateTemp(s.work.dir, "fetch-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	h := sha256.New()
+	n, err := copyBounded(ctx, io.MultiWriter(f, h), r, limit, func(n int64) {
+		s.o.Events.fetched(s.c, location, n, total)
+	})
+	if err != nil {
+		return err
+	}
+	if total >= 0 && n != total {
+		return fmt.Errorf("%d of %d bytes: %w", n, total, io.ErrUnexpectedEOF)
+	}
+	if err := f.Chmod(0o444); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	into.file, into.hex = f.Name(), hex.EncodeToString(h.Sum(nil))
+	return nil
+}
+
+// prove asks every verifier and holds the answers against the policy.
+func (s *session) prove(ctx context.Context, sub Subject) ([]Proof, error) {
+	var proofs []Proof
+	for _, v := range s.o.Verifiers {
+		p, err := v.Verify(ctx, sub)
+		if err != nil {
+			return nil, err
+		}
+		proofs = append(proofs, p...)
+	}
+	best := Ungraded
+	for _, p := range proofs {
+		if p.Digest != sub.Digest {
+			return nil, fmt.Errorf("%w: a proof by %s covers %s, not the archive %s", ErrPolicy, p.Mechanism, p.Digest, sub.Digest)
+		}
+		if p.Grade < Pinned || p.Grade > Signed {
+			return nil, fmt.Errorf("%w: a proof by %s has grade %v", ErrPolicy, p.Mechanism, p.Grade)
+		}
+		best = max(best, p.Grade)
+	}
+	if best < s.c.Policy.Least {
+		return nil, fmt.Errorf("%w: it asks for %v, the strongest proof is %v", ErrPolicy, s.c.Policy.Least, best)
+	}
+	slices.SortStableFunc(proofs, func(a, b Proof) int { return int(b.Grade) - int(a.Grade) })
+	return proofs, nil
+}
+
+// tree opens the tree of an accepted archive, unpacking it where the cache
+// holds none or one that was touched.
+func (s *session) tree(ctx context.Context, f *found) (*Tree, error) {
+	dir := s.cache.tree(f.hex)
+	m, err := s.unpacked(f.hex)
+	extracted := false
+	if err != nil {
+		if err := removeAll(dir); err != nil {
+			return nil, fmt.Errorf("remove the damaged tree: %w", err)
+		}
+		if m, err = s.unpack(ctx, f); err != nil {
+			return nil, err
+		}
+		extracted = true
+	}
+	t := &Tree{component: s.c, digest: m.digest, archive: "sha256:" + f.hex, proofs: f.proofs,
+		place: f.place, epoch: m.epoch, dir: dir, root: os.DirFS(dir)}
+	s.o.Events.opened(t, extracted)
+	return t, nil
+}
+
+func readManifestFile(name string) (*manifest, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readManifest(f)
+}
+
+func (s *session) unpacked(hex string) (*manifest, error) {
+	m, err := readManifestFile(s.cache.manifest(hex))
+	if err != nil {
+		return nil, err
+	}
+	return m, m.check(s.cache.tree(hex), nil)
+}
+
+func (s *session) unpack(ctx context.Context, f *found) (*manifest, error) {
+	archive, err := os.Open(s.cache.blob(f.hex))
+	if err != nil {
+		return nil, err
+	}
+	defer archive.Close()
+	dir, err := os.MkdirTemp(s.work.dir, "tree-*")
+	if err != nil {
+		return nil, err
+	}
+	m, tree, err := extract(ctx, archive, dir, s.o.Limits)
+	if err != nil {
+		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, err)
+	}
+	name := s.cache.tree(f.hex)
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		return nil, err
+	}
+	if err := writeManifest(s.cache.manifest(f.hex), m); err != nil {
+		return nil, err
+	}
+	// A directory can only be moved while its owner may write to it.
+	if err := os.Chmod(tree, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(tree, name); err != nil {
+		if _, cerr := s.unpacked(f.hex); cerr == nil {
+			return m, nil // another process was first
+		}
+		return nil, err
+	}
+	return m, os.Chmod(name, 0o555)
+}
