@@ -5,19 +5,20 @@ import (
 	"strings"
 )
 
-// Error is one line: the component, the command and where the whole log is.
+// Error is one line: which command of which component failed, and how.
 func (e *BuildError) Error() string {
-	s := fmt.Sprintf("%s: command %q exited with status %d", e.Component, strings.Join(e.Command.Args, " "), e.Exit)
-	if n := len(e.Tail); n > 0 {
-		s += ": " + strings.TrimSpace(e.Tail[n-1])
+	how := fmt.Sprintf("exit status %d", e.Exit)
+	if e.Exit > 128 {
+		how = fmt.Sprintf("killed by signal %d", e.Exit-128)
 	}
+	s := fmt.Sprintf("%s: %s: %s", e.Component, brief(e.Command.Args), how)
 	if e.Log != "" {
 		s += " (log: " + e.Log + ")"
 	}
 	return s
 }
 
-// Format writes the tail of the log too under %+v.
+// Format adds the last lines of the command's output under %+v.
 func (e *BuildError) Format(f fmt.State, verb rune) {
 	fmt.Fprint(f, e.Error())
 	if verb == 'v' && f.Flag('+') {
@@ -25,4 +26,14 @@ func (e *BuildError) Format(f fmt.State, verb rune) {
 			fmt.Fprint(f, "\n\t", l)
 		}
 	}
+}
+
+// brief is a command line for one line of text.
+func brief(args []string) string {
+	const most = 80
+	s := strings.Join(strings.Fields(strings.Join(args, " ")), " ")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }

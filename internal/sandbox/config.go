@@ -70,7 +70,8 @@ type Server struct {
 
 // Process is what to run. Nothing is inherited from the host's environment.
 type Process struct {
-	Args []string `json:"args"` // absolute path first
+	Path string   `json:"path,omitempty"` // program; empty: Args[0]
+	Args []string `json:"args"`           // absolute path first, unless Path is set
 	Env  []string `json:"env"`
 	Dir  string   `json:"dir"`
 }

@@ -1,0 +1,80 @@
+package local
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/cleanstart/cleanstart/compile"
+	"github.com/cleanstart/cleanstart/internal/need"
+	"github.com/cleanstart/cleanstart/internal/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	Init()
+	os.Exit(m.Run())
+}
+
+// toolchainDir is a compiler root for tests that compile.
+func toolchainDir(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("CLEANSTART_TOOLCHAIN")
+	if dir == "" {
+		need.Skip(t, "toolchain", "set CLEANSTART_TOOLCHAIN to the root directory of a Debian gcc toolchain")
+	}
+	return dir
+}
+
+// testAction has everything but commands.
+func testAction(name string) compile.Action {
+	return compile.Action{
+		Component: name, Version: "1.0", Platform: "linux/amd64", Epoch: 1700000000, Schema: 1,
+		Env: map[string]string{"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", "HOME": "/build", "SOURCE_DATE_EPOCH": "1700000000"},
+		Flags: compile.Flags{
+			Before:  []string{"-fPIE"},
+			Compile: []string{"-O2", "-g1", "-ffunction-sections", "-fdata-sections", "-fno-ipa-icf", "-fno-lto", "-fstack-clash-protection"},
+			Link:    []string{"-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"},
+		},
+	}
+}
+
+// sh makes a command of a script.
+func sh(script string) compile.Command {
+	return compile.Command{Args: []string{"/bin/sh", "-e", "-c", script}, Dir: compile.SourceDir}
+}
+
+func execute(t testing.TB, e *Executor, a compile.Action, source string, needs map[string]string) (*compile.Result, string, error) {
+	t.Helper()
+	out := t.TempDir()
+	for n := range needs {
+		a.Needs = append(a.Needs, compile.Need{Name: n, Output: "sha256:0"})
+	}
+	var log bytes.Buffer
+	r, err := e.Execute(t.Context(), &compile.Job{
+		Action: a, Source: os.DirFS(source), SourceDir: source, Toolchain: toolchainDir(t), Needs: needs, Out: out, Log: &log,
+	})
+	if errors.Is(err, sandbox.ErrNoUserNamespaces) {
+		need.Skip(t, "user namespaces", err.Error())
+	}
+	if err != nil {
+		t.Logf("log:\n%s", log.String())
+	}
+	return r, out, err
+}
+
+func tree(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}

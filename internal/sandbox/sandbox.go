@@ -1,0 +1,279 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoHook is returned by Run in a program whose main function did not call
+// the hook: re-executed, it would run its own main a second time.
+var ErrNoHook = errors.New("the sandbox's hook was not called: call local.Init() first in main, and first in TestMain for tests")
+
+// ErrNoUserNamespaces is returned where the host does not let this user make
+// namespaces.
+var ErrNoUserNamespaces = errors.New("this host does not allow unprivileged user namespaces: as root, set the sysctls " +
+	"kernel.unprivileged_userns_clone=1 (Debian), kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu) and " +
+	"user.max_user_namespaces above 0; in a container, allow the unshare system call and an unmasked /proc")
+
+// SetupError is a step of making the sandbox that did not succeed. No process
+// has run when Run returns one, except at stage "wait".
+type SetupError struct {
+	Stage string // mount, pivot, hostname, loopback, probe, exec, …
+	Path  string // the path that it was about, as inside the sandbox
+	Err   error  // a syscall.Errno where the kernel refused
+}
+
+func (e *SetupError) Error() string {
+	if e.Path == "" {
+		return fmt.Sprintf("sandbox: %s: %v", e.Stage, e.Err)
+	}
+	return fmt.Sprintf("sandbox: %s %s: %v", e.Stage, e.Path, e.Err)
+}
+
+func (e *SetupError) Unwrap() error { return e.Err }
+
+// hooked is set by Init. It is the one variable of the package: only the
+// process itself can know whether its main function took the hook.
+var hooked atomic.Bool
+
+// firstName is argv[0] of the re-executed program.
+const firstName = "cleanstart-sandbox"
+
+// request crosses to the first process.
+type request struct {
+	Config     Config            `json:"config"`
+	Process    Process           `json:"process"`
+	Namespaces map[string]string `json:"namespaces"` // of the caller
+}
+
+// reply comes back, one JSON value for each event.
+type reply struct {
+	Hello   bool       `json:"hello,omitempty"`
+	Error   *wireError `json:"error,omitempty"`
+	Outcome *Outcome   `json:"outcome,omitempty"`
+}
+
+type wireError struct {
+	Stage string        `json:"stage"`
+	Path  string        `json:"path,omitempty"`
+	Errno syscall.Errno `json:"errno,omitempty"`
+	Text  string        `json:"text,omitempty"`
+}
+
+func toWire(err error) *wireError {
+	var s *SetupError
+	if !errors.As(err, &s) {
+		return &wireError{Stage: "setup", Text: err.Error()}
+	}
+	w := &wireError{Stage: s.Stage, Path: s.Path, Text: s.Err.Error()}
+	errors.As(s.Err, &w.Errno)
+	return w
+}
+
+func (w *wireError) err() error {
+	e := &SetupError{Stage: w.Stage, Path: w.Path, Err: errors.New(w.Text)}
+	if w.Errno != 0 && w.Text == w.Errno.Error() {
+		e.Err = w.Errno
+	} else if w.Errno != 0 {
+		e.Err = fmt.Errorf("%s: %w", strings.TrimSuffix(w.Text, ": "+w.Errno.Error()), w.Errno)
+	}
+	// The kernel grants the namespace and then refuses its first use: how
+	// AppArmor's restriction looks from inside.
+	if w.Stage == "private" && (w.Errno == unix.EPERM || w.Errno == unix.EACCES) {
+		return fmt.Errorf("%w (%w)", ErrNoUserNamespaces, e)
+	}
+	return e
+}
+
+// Run starts one process in a fresh sandbox and waits until it and all that
+// it started are gone. A process that fails is an Outcome, not an error.
+// When ctx ends the whole tree is killed and ctx's error returned; it is
+// killed as well when this process dies.
+func Run(ctx context.Context, cfg Config, p Process, stdout, stderr io.Writer) (*Outcome, error) {
+	if !hooked.Load() {
+		return nil, ErrNoHook
+	}
+	if err := cfg.check(p); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	requests, tell, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	defer tell.Close() // held to the end: the first process takes its closing for our death
+	replies, answer, err := os.Pipe()
+	if err != nil {
+		requests.Close()
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	defer replies.Close()
+
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd.Args = []string{firstName}
+	cmd.Env = []string{"GOMAXPROCS=2"}
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.ExtraFiles = []*os.File{requests, answer}
+	cmd.SysProcAttr = attributes(cfg)
+
+	// The death signal follows the thread that forked.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err = cmd.Start()
+	requests.Close()
+	answer.Close()
+	if err != nil {
+		return nil, startError(err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		sent <- json.NewEncoder(tell).Encode(request{Config: cfg, Process: p, Namespaces: namespaces()})
+	}()
+	outcome, err := listen(replies)
+	if err != nil {
+		cmd.Process.Kill()
+	}
+	werr := cmd.Wait()
+	<-sent // cannot block once the reading process is gone
+	switch {
+	case ctx.Err() != nil && outcome == nil:
+		return nil, fmt.Errorf("sandbox: %s: %w", p.Args[0], ctx.Err())
+	case err != nil:
+		return nil, err
+	case werr != nil:
+		return nil, fmt.Errorf("sandbox: first process: %w", werr)
+	}
+	return outcome, nil
+}
+
+// attributes of the first process: every namespace, one identity, and the
+// capabilities over its own namespaces that survive the exec.
+func attributes(cfg Config) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+			unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: cfg.UID, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: cfg.GID, HostID: os.Getegid(), Size: 1}},
+		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_SETPCAP, unix.CAP_DAC_OVERRIDE, unix.CAP_KILL, unix.CAP_SYS_PTRACE},
+		Pdeathsig:   syscall.SIGKILL,
+		Setsid:      true,
+	}
+}
+
+func startError(err error) error {
+	for _, e := range []syscall.Errno{unix.EPERM, unix.EACCES, unix.ENOSPC, unix.EUSERS, unix.EINVAL, unix.ENOSYS} {
+		if errors.Is(err, e) {
+			return fmt.Errorf("%w (%w)", ErrNoUserNamespaces, err)
+		}
+	}
+	return fmt.Errorf("sandbox: start: %w", err)
+}
+
+// listen reads replies until an outcome, an error, or the end.
+func listen(r io.Reader) (*Outcome, error) {
+	dec := json.NewDecoder(io.LimitReader(r, 64<<20))
+	greeted := false
+	for {
+		var m reply
+		err := dec.Decode(&m)
+		switch {
+		case err != nil && !greeted:
+			return nil, ErrNoHook
+		case err != nil:
+			return nil, &SetupError{Stage: "wait", Err: fmt.Errorf("the first process ended without an answer (out of memory, or killed): %w", err)}
+		case m.Error != nil:
+			return nil, m.Error.err()
+		case m.Outcome != nil:
+			return m.Outcome, nil
+		}
+		greeted = greeted || m.Hello
+	}
+}
+
+// namespaces names this process's own, so that the first process can tell
+// which of its own are new.
+func namespaces() map[string]string {
+	m := map[string]string{}
+	for _, n := range namespaceNames {
+		if id, err := os.Readlink("/proc/self/ns/" + n); err == nil {
+			m[n] = id
+		}
+	}
+	return m
+}
+
+var namespaceNames = []string{"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}
+
+func (p *Process) program() string {
+	if p.Path != "" {
+		return p.Path
+	}
+	return p.Args[0]
+}
+
+// check refuses a configuration that could not work or would not isolate.
+func (c *Config) check(p Process) error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("sandbox: configuration: "+format, args...)
+	}
+	if len(c.Mounts) == 0 || c.Mounts[0].Target != "/" {
+		return bad("the first mount must have the target /")
+	}
+	proc := false
+	for i, m := range c.Mounts {
+		if !path.IsAbs(m.Target) || path.Clean(m.Target) != m.Target || i > 0 && m.Target == "/" {
+			return bad("mount %d: target %q is not a clean absolute path", i, m.Target)
+		}
+		switch m.Kind {
+		case Bind:
+			if !path.IsAbs(m.Source) {
+				return bad("mount %s: source %q is not absolute", m.Target, m.Source)
+			}
+		case Overlay:
+			if len(m.Lower) == 0 || (m.Upper == "") != (m.Work == "") {
+				return bad("mount %s: an overlay wants lower directories, and upper and work together or neither", m.Target)
+			}
+			for _, d := range append([]string{m.Upper, m.Work}, m.Lower...) {
+				if d != "" && !path.IsAbs(d) {
+					return bad("mount %s: %q is not absolute", m.Target, d)
+				}
+			}
+		case Proc:
+			proc = true
+		case Tmpfs, Dev:
+		default:
+			return bad("mount %s: unknown kind %q", m.Target, m.Kind)
+		}
+		if i == 0 && m.Kind != Bind && m.Kind != Overlay && m.Kind != Tmpfs {
+			return bad("the root must be a bind, overlay or tmpfs mount")
+		}
+	}
+	if !proc {
+		return bad("a proc mount is needed")
+	}
+	if len(p.Args) == 0 || !path.IsAbs(p.program()) || !path.IsAbs(p.Dir) {
+		return bad("the process wants an absolute program and an absolute directory")
+	}
+	if c.UID < 0 || c.GID < 0 {
+		return bad("negative user or group")
+	}
+	if _, err := filter(c.Seccomp); err != nil {
+		return bad("%w", err)
+	}
+	return nil
+}

@@ -1,0 +1,282 @@
+package sandbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cleanstart/cleanstart/internal/trace"
+)
+
+// runTarget starts the target and reaps until it ends, then ends everything
+// else in the sandbox.
+func runTarget(cfg *Config, p Process, outcome *Outcome) error {
+	unix.Umask(cfg.Umask)
+	if fi, err := os.Stat(p.Dir); err != nil || !fi.IsDir() {
+		return &SetupError{Stage: "directory", Path: p.Dir, Err: orElse(err, unix.ENOTDIR)}
+	}
+	// Privilege is dropped by one thread, which the target is forked from and
+	// which ends with this goroutine; the runtime never clones a locked thread
+	// into another.
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		done <- shedAndRun(cfg, p, outcome)
+	}()
+	if err := <-done; err != nil {
+		return err
+	}
+	unix.Kill(-1, unix.SIGKILL)
+	for {
+		if _, err := unix.Wait4(-1, nil, unix.WALL, nil); err != nil && err != unix.EINTR {
+			break
+		}
+	}
+	var ru unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_CHILDREN, &ru); err == nil {
+		outcome.Usage.CPU = ru.Utime.Nano() + ru.Stime.Nano()
+		outcome.Usage.MaxRSS = max(outcome.Usage.MaxRSS, above(ru.Maxrss<<10))
+	}
+	return nil
+}
+
+func shedAndRun(cfg *Config, p Process, outcome *Outcome) error {
+	if err := shed(cfg.Seccomp); err != nil {
+		return err
+	}
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		return &SetupError{Stage: "probe", Path: "/proc/thread-self/status", Err: err}
+	}
+	outcome.Probe.NoNewPrivs = bytes.Contains(status, []byte("\nNoNewPrivs:\t1\n"))
+	outcome.Probe.Seccomp = bytes.Contains(status, []byte("\nSeccomp:\t2\n"))
+	if !outcome.Probe.NoNewPrivs || !outcome.Probe.Seccomp {
+		return &SetupError{Stage: "probe", Err: errors.New("privilege was dropped and is still there")}
+	}
+	if err := limitSoft(cfg.Limits); err != nil {
+		return &SetupError{Stage: "limits", Err: err}
+	}
+	files, sys := []uintptr{0, 1, 2}, &syscall.SysProcAttr{Setsid: true}
+	start := time.Now()
+	defer func() { outcome.Usage.Wall = int64(time.Since(start)) }()
+	if cfg.Trace != nil {
+		outcome.Trace, err = trace.Run(cfg.Trace, append([]string{p.program()}, p.Args[1:]...), p.Env, p.Dir, files, sys)
+		if err != nil {
+			return &SetupError{Stage: "trace", Path: p.Args[0], Err: err}
+		}
+		outcome.Exit = outcome.Trace.Exit
+		return nil
+	}
+	// os/exec is not used: it would wait for the child, and process 1 reaps
+	// whatever ends.
+	pid, err := syscall.ForkExec(p.program(), p.Args, &syscall.ProcAttr{Dir: p.Dir, Env: p.Env, Files: files, Sys: sys})
+	if err != nil {
+		return &SetupError{Stage: "exec", Path: p.program(), Err: err}
+	}
+	if err := limitHard(pid, cfg.Limits); err != nil && err != unix.ESRCH {
+		return &SetupError{Stage: "limits", Err: err}
+	}
+	stop := watchMemory(pid, &outcome.Usage)
+	outcome.Exit, err = reap(pid)
+	stop()
+	if err != nil {
+		return &SetupError{Stage: "wait", Path: p.Args[0], Err: err}
+	}
+	return nil
+}
+
+func orElse(err, other error) error {
+	if err != nil {
+		return err
+	}
+	return other
+}
+
+// reap collects every child until pid is among them.
+func reap(pid int) (exit int, err error) {
+	for {
+		var ws unix.WaitStatus
+		got, err := unix.Wait4(-1, &ws, unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, err
+		case got == pid && ws.Exited():
+			return ws.ExitStatus(), nil
+		case got == pid && ws.Signaled():
+			return 128 + int(ws.Signal()), nil
+		}
+	}
+}
+
+// shed empties what the calling thread may do, and with it everything that
+// the thread forks.
+func shed(level SeccompLevel) error {
+	program, err := filter(level)
+	if err != nil {
+		return &SetupError{Stage: "seccomp", Err: err}
+	}
+	if level == SeccompBuild || level == "" {
+		// addresses that differ from run to run leak into output order
+		if err := personality(addrNoRandomize); err != nil {
+			return &SetupError{Stage: "personality", Err: err}
+		}
+	}
+	if err := dropCapabilities(); err != nil {
+		return &SetupError{Stage: "capabilities", Err: err}
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return &SetupError{Stage: "no_new_privs", Err: err}
+	}
+	if err := loadFilter(program); err != nil {
+		return &SetupError{Stage: "seccomp", Err: err}
+	}
+	return nil
+}
+
+const addrNoRandomize = 0x0040000 // ADDR_NO_RANDOMIZE of personality(2)
+
+func personality(p uintptr) error {
+	if _, _, e := syscall.RawSyscall(unix.SYS_PERSONALITY, p, 0, 0); e != 0 {
+		return e
+	}
+	return nil
+}
+
+// dropCapabilities empties every set of the calling thread, the bounding set
+// included.
+func dropCapabilities() error {
+	for c := uintptr(0); ; c++ {
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
+		if err == unix.EINVAL && c > 0 {
+			break // one past the last the kernel knows
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return err
+	}
+	var data [2]unix.CapUserData
+	return unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0])
+}
+
+type limitOf struct {
+	resource int
+	value    uint64
+}
+
+// inherited are the limits that process 1 can bear itself, fixed ones first
+// so that a build does not see the caller's.
+func inherited(l Limits) []limitOf {
+	list := []limitOf{{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, 1024}, {unix.RLIMIT_STACK, 8 << 20}}
+	if l.FileSize != 0 {
+		list = append(list, limitOf{unix.RLIMIT_FSIZE, l.FileSize})
+	}
+	return list
+}
+
+// limitSoft lowers the soft limits that the target inherits.
+func limitSoft(l Limits) error {
+	for _, r := range inherited(l) {
+		var old unix.Rlimit
+		if err := unix.Getrlimit(r.resource, &old); err != nil {
+			return err
+		}
+		old.Cur = min(r.value, old.Max)
+		// not syscall.Setrlimit: the Go runtime restores the limit on
+		// descriptors of its children unless it was set behind its back
+		if err := unix.Prlimit(0, r.resource, &old, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// limitHard fixes the limits of the target that has just started. Those on
+// memory and processes come only now: process 1 would suffer from them.
+func limitHard(pid int, l Limits) error {
+	list := inherited(l)
+	if l.Processes != 0 {
+		list = append(list, limitOf{unix.RLIMIT_NPROC, l.Processes})
+	}
+	if l.Memory != 0 {
+		list = append(list, limitOf{unix.RLIMIT_AS, l.Memory})
+	}
+	for _, r := range list {
+		var old unix.Rlimit
+		if err := unix.Prlimit(pid, r.resource, nil, &old); err != nil {
+			return err
+		}
+		v := min(r.value, old.Max) // a lower limit of the caller stays
+		if err := unix.Prlimit(pid, r.resource, &unix.Rlimit{Cur: v, Max: v}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watchMemory samples the target's own peak. The kernel's count of a forked
+// child includes what this process held at the fork.
+func watchMemory(pid int, u *Usage) (stop func()) {
+	var peak atomic.Int64
+	quit, ended := make(chan struct{}), make(chan struct{})
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/status")
+	go func() {
+		defer close(ended)
+		if err != nil {
+			return
+		}
+		defer f.Close()
+		buf := make([]byte, 4096)
+		for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+			n, err := f.ReadAt(buf, 0)
+			if err != nil && err != io.EOF {
+				return
+			}
+			if v, ok := highWater(buf[:n]); ok {
+				peak.Store(max(peak.Load(), v))
+			}
+			select {
+			case <-quit:
+				return
+			case <-time.After(wait):
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-ended
+		u.MaxRSS = peak.Load()
+	}
+}
+
+// highWater reads VmHWM of a status file.
+func highWater(status []byte) (int64, bool) {
+	_, rest, ok := bytes.Cut(status, []byte("\nVmHWM:"))
+	var kib int64
+	if _, err := fmt.Sscan(string(rest), &kib); !ok || err != nil {
+		return 0, false
+	}
+	return kib << 10, true
+}
+
+// above is v, or 0 when v is no more than this process's own peak, which the
+// kernel counts into its children.
+func above(v int64) int64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if own, ok := highWater(status); err == nil && ok && v <= own {
+		return 0
+	}
+	return v
+}
