@@ -123,22 +123,35 @@ type content struct {
 	cached bool
 }
 
+// reuse says how far the cache may stand in for a place.
+type reuse int
+
+const (
+	cacheOnly  reuse = iota // no transport
+	cacheFirst              // a transport for what is missing
+	pinnedOnly              // a transport for all but what the policy pins
+)
+
 // try judges what the cache holds for a place, then what the place gives.
 func (s *session) try(ctx context.Context, p Place) (*found, error) {
-	f, err := s.judge(ctx, p, false)
-	if f != nil || !s.fetch {
+	if s.fetch && isFile(p.Archive) {
+		return s.judge(ctx, p, pinnedOnly)
+	}
+	f, err := s.judge(ctx, p, cacheOnly)
+	if err == nil || !s.fetch {
 		return f, err
 	}
-	if err != nil && !errors.Is(err, ErrNotCached) {
-		// The cache holds something that this policy refuses; the place may
-		// have better by now, and if not, says the same.
-		s.o.Events.rejected(s.c, p, fmt.Errorf("cached: %w", err))
+	if errors.Is(err, ErrNotCached) {
+		return s.judge(ctx, p, cacheFirst)
 	}
-	return s.judge(ctx, p, true)
+	// The cache holds something that this policy refuses; the place may have
+	// better by now, and if not, says the same.
+	s.o.Events.rejected(s.c, p, fmt.Errorf("cached: %w", err))
+	return s.judge(ctx, p, pinnedOnly)
 }
 
-func (s *session) judge(ctx context.Context, p Place, fetch bool) (*found, error) {
-	archive, err := s.content(ctx, p.Archive, s.c.Policy.Digest, s.o.Limits.Archive, fetch)
+func (s *session) judge(ctx context.Context, p Place, mode reuse) (*found, error) {
+	archive, err := s.content(ctx, p.Archive, s.c.Policy.Digest, s.o.Limits.Archive, mode)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +170,7 @@ func (s *session) judge(ctx context.Context, p Place, fetch bool) (*found, error
 		Open: func() (io.ReadSeekCloser, error) { return os.Open(archive.file) }}
 	var signature *content
 	if p.Signature != "" && len(s.c.Policy.Keys) > 0 {
-		signature, err = s.content(ctx, p.Signature, "", s.o.Limits.Signature, fetch)
+		signature, err = s.content(ctx, p.Signature, "", s.o.Limits.Signature, mode)
 		if err == nil && !signature.cached {
 			err = s.download(ctx, p.Signature, signature, s.o.Limits.Signature)
 		}
@@ -195,22 +208,17 @@ func (s *session) judge(ctx context.Context, p Place, fetch bool) (*found, error
 }
 
 // content says where the bytes of a location are, or will be once downloaded.
-func (s *session) content(ctx context.Context, location, pinned string, limit int64, fetch bool) (*content, error) {
-	if fetch && isFile(location) {
-		return &content{}, nil
-	}
-	hexes := []string{s.cache.recall(location)}
+func (s *session) content(ctx context.Context, location, pinned string, limit int64, mode reuse) (*content, error) {
+	hex := s.cache.recall(location)
 	if pinned != "" {
-		hex, err := ParseDigest(pinned)
-		if err != nil {
+		var err error
+		if hex, err = ParseDigest(pinned); err != nil {
 			return nil, err
 		}
-		hexes = []string{hex}
+	} else if mode == pinnedOnly {
+		hex = ""
 	}
-	for _, hex := range hexes {
-		if hex == "" {
-			continue
-		}
+	if hex != "" {
 		ok, err := s.cache.intact(ctx, hex, limit)
 		if err != nil {
 			return nil, err
@@ -219,7 +227,7 @@ func (s *session) content(ctx context.Context, location, pinned string, limit in
 			return &content{file: s.cache.blob(hex), hex: hex, cached: true}, nil
 		}
 	}
-	if !fetch {
+	if mode == cacheOnly {
 		return nil, ErrNotCached
 	}
 	return &content{}, nil
@@ -358,9 +366,16 @@ func (s *session) unpack(ctx context.Context, f *found) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, tree, err := extract(ctx, archive, dir, s.o.Limits)
+	h := sha256.New()
+	m, tree, err := extract(ctx, io.TeeReader(archive, h), dir, s.o.Limits)
 	if err != nil {
 		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, err)
+	}
+	if _, err := copyBounded(ctx, h, archive, s.o.Limits.Archive, nil); err != nil {
+		return nil, err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != f.hex {
+		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, &DigestError{"sha256:" + f.hex, "sha256:" + got})
 	}
 	name := s.cache.tree(f.hex)
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
