@@ -165,3 +165,23 @@ func (b *box) attach(like ocispec.Descriptor, blob []byte) {
 	idx.Manifests = append(idx.Manifests, like)
 	b.putIndex(idx)
 }
+
+// Graft adds to the layout in dst those referrers of the layout in src whose
+// role keep accepts: what a copier, or an attacker with old files, can do.
+func Graft(t testing.TB, dst, src string, keep func(role string) bool) {
+	t.Helper()
+	from := &box{t: t, dir: src, was: map[string][]byte{}}
+	to := &box{t: t, dir: dst, was: map[string][]byte{}}
+	idx := to.index()
+	for _, d := range from.referrers("") {
+		if !keep(d.Annotations[roleAnnotation]) {
+			continue
+		}
+		m := from.referrerManifest(d)
+		for _, digest := range []string{string(d.Digest), string(m.Layers[0].Digest)} {
+			to.write(blobFile(digest), from.read(blobFile(digest)))
+		}
+		idx.Manifests = append(idx.Manifests, d)
+	}
+	to.putIndex(idx)
+}
