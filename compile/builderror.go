@@ -8,7 +8,8 @@ import (
 // Error is one line: which command of which component failed, and how.
 func (e *BuildError) Error() string {
 	how := fmt.Sprintf("exit status %d", e.Exit)
-	if e.Exit > 128 {
+	const lastSignal = 64
+	if e.Exit > 128 && e.Exit <= 128+lastSignal {
 		how = fmt.Sprintf("killed by signal %d", e.Exit-128)
 	}
 	s := fmt.Sprintf("%s: %s: %s", e.Component, brief(e.Command.Args), how)

@@ -2,14 +2,20 @@ package local
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/cleanstart/cleanstart/compile"
+	"github.com/cleanstart/cleanstart/compile/compiletest"
+	"github.com/cleanstart/cleanstart/compile/toolchain"
 	"github.com/cleanstart/cleanstart/internal/need"
 	"github.com/cleanstart/cleanstart/internal/sandbox"
+	"github.com/cleanstart/cleanstart/source/debian"
 )
 
 func TestMain(m *testing.M) {
@@ -17,15 +23,44 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// toolchainDir is a compiler root for tests that compile.
+// toolchainDir is a compiler root for tests that compile: the one that the
+// environment names, or the default one from the user's cache, made where it
+// is not there yet.
 func toolchainDir(t testing.TB) string {
 	t.Helper()
-	dir := os.Getenv("CLEANSTART_TOOLCHAIN")
-	if dir == "" {
-		need.Skip(t, "toolchain", "set CLEANSTART_TOOLCHAIN to the root directory of a Debian gcc toolchain")
+	if dir := os.Getenv("CLEANSTART_TOOLCHAIN"); dir != "" {
+		return dir
+	}
+	if testing.Short() {
+		t.Skip("short: may unpack a toolchain")
+	}
+	dir, err := defaultToolchain()
+	if err != nil {
+		need.Skip(t, "toolchain", err.Error())
 	}
 	return dir
 }
+
+var defaultToolchain = sync.OnceValues(func() (string, error) {
+	user, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	cache := filepath.Join(user, "cleanstart")
+	cfg, err := debian.ReadConfig(os.DirFS("/"))
+	if err != nil {
+		return "", err
+	}
+	archive, err := debian.New(cfg, cache, debian.Options{Now: time.Now()})
+	if err != nil {
+		return "", err
+	}
+	tc, err := toolchain.Debian(context.Background(), archive, cache, nil, toolchain.Options{})
+	if err != nil {
+		return "", err
+	}
+	return tc.Dir, nil
+})
 
 // testAction has everything but commands.
 func testAction(name string) compile.Action {
@@ -77,4 +112,13 @@ func tree(t testing.TB, files map[string]string) string {
 		}
 	}
 	return dir
+}
+
+func TestConformance(t *testing.T) {
+	a := testAction("probe")
+	a.Commands = []compile.Command{sh(":")}
+	if _, _, err := execute(t, New(), a, tree(t, map[string]string{"x": ""}), nil); err != nil { // skips where there are no namespaces
+		t.Fatal(err)
+	}
+	compiletest.TestExecutor(t, compiletest.Subject{Executor: New(), Toolchain: toolchainDir(t)})
 }

@@ -269,18 +269,6 @@ func (w *work) relocatePC(b []byte) []byte {
 	return []byte(strings.Join(lines, ""))
 }
 
-func writeNew(to string, r io.Reader, perm fs.FileMode) error {
-	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, perm)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(f, r); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
-}
-
 // copyLicenses takes the licence texts from the verified tree, not from what
 // the build made of it.
 func (w *work) copyLicenses() error {

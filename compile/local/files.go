@@ -139,3 +139,92 @@ func move(from, to string) error {
 	}
 	return nil
 }
+
+// copyFile copies a regular file.
+func copyFile(from, to string, perm fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return writeNew(to, in, perm)
+}
+
+// writeNew makes a file that did not exist, with exactly these permissions
+// whatever the caller's umask.
+func writeNew(to string, r io.Reader, perm fs.FileMode) error {
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, perm)
+	if err != nil {
+		return err
+	}
+	if _, err = io.Copy(f, r); err == nil {
+		err = f.Chmod(perm)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// copySource copies a verified tree, which is read-only, to where a build may
+// change it. Times are kept: equal ones would make some builds regenerate
+// files.
+func copySource(from, to string) error {
+	root, err := os.OpenRoot(from)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	type stamp struct {
+		name string
+		time time.Time
+	}
+	var dirs []stamp
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		q := filepath.Join(to, name)
+		switch info.Mode().Type() {
+		case fs.ModeDir:
+			dirs = append(dirs, stamp{q, info.ModTime()})
+			return os.MkdirAll(q, 0o755)
+		case fs.ModeSymlink:
+			target, err := root.Readlink(name)
+			if err != nil {
+				return err
+			}
+			if err := os.Symlink(target, q); err != nil {
+				return err
+			}
+			return lutimes(q, info.ModTime())
+		case 0:
+		default:
+			return fmt.Errorf("%s is neither a file nor a symbolic link (%s)", name, info.Mode().Type())
+		}
+		perm := fs.FileMode(0o644)
+		if info.Mode()&0o111 != 0 {
+			perm = 0o755
+		}
+		in, err := root.Open(name)
+		if err != nil {
+			return err
+		}
+		err = writeNew(q, in, perm)
+		in.Close()
+		if err != nil {
+			return err
+		}
+		return os.Chtimes(q, info.ModTime(), info.ModTime())
+	})
+	for i := len(dirs) - 1; i >= 0 && err == nil; i-- {
+		if err = os.Chmod(dirs[i].name, 0o755); err == nil {
+			err = os.Chtimes(dirs[i].name, dirs[i].time, dirs[i].time)
+		}
+	}
+	return err
+}

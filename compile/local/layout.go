@@ -40,14 +40,13 @@ const (
 
 // work is one action's private directory on the host.
 type work struct {
-	job      *compile.Job
-	exec     *Executor
-	dir      string
-	layer    string // laid over the toolchain: wrapper, specs, passwd
-	upper    string // what the build changed in its source
-	out      string // DESTDIR
-	parts    string // the output being assembled
-	overlays int    // overlay work directories made so far
+	job   *compile.Job
+	exec  *Executor
+	dir   string
+	layer string // laid over the toolchain: wrapper, specs, passwd
+	src   string // private copy of the source
+	out   string // DESTDIR
+	parts string // the output being assembled
 }
 
 func (e *Executor) prepare(job *compile.Job) (_ *work, err error) {
@@ -76,16 +75,19 @@ func (e *Executor) prepare(job *compile.Job) (_ *work, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &work{job: &j, exec: e, dir: dir, layer: dir + "/layer", upper: dir + "/upper", out: dir + "/out", parts: dir + "/parts"}
+	w := &work{job: &j, exec: e, dir: dir, layer: dir + "/layer", src: dir + "/src", out: dir + "/out", parts: dir + "/parts"}
 	defer func() {
 		if err != nil {
 			sandbox.RemoveAll(dir)
 		}
 	}()
-	for _, d := range []string{w.upper, w.out, w.parts, w.layer + "/usr", w.layer + "/etc"} {
+	for _, d := range []string{w.src, w.out, w.parts, w.layer + "/usr", w.layer + "/etc"} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, err
 		}
+	}
+	if err := copySource(j.SourceDir, w.src); err != nil {
+		return nil, fmt.Errorf("copy the source: %w", err)
 	}
 	return w, w.fillLayer()
 }
@@ -101,10 +103,7 @@ func (w *work) fillLayer() error {
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(p, []byte(text), perm); err != nil {
-			return err
-		}
-		return os.Chmod(p, perm)
+		return writeNew(p, strings.NewReader(text), perm)
 	}
 	err := errors.Join(
 		write("etc/passwd", passwdText, 0o644),
@@ -141,7 +140,16 @@ func (w *work) fillLayer() error {
 	if !found {
 		return fmt.Errorf("the toolchain %s has no compiler driver in /usr/bin", w.job.Toolchain)
 	}
-	return w.linkKernelHeaders()
+	if err := w.linkKernelHeaders(); err != nil {
+		return err
+	}
+	// the layer's directories show through: the caller's umask must not
+	return filepath.WalkDir(w.layer, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		return os.Chmod(p, 0o755)
+	})
 }
 
 // linkKernelHeaders makes a directory with the kernel's headers only: with
@@ -221,12 +229,8 @@ func (w *work) traceDir(command int) string {
 
 // run starts one process over the action's mounts, and extra ones.
 func (w *work) run(ctx context.Context, trace string, p sandbox.Process, stdout, stderr io.Writer, extra ...sandbox.Mount) (*sandbox.Outcome, error) {
-	w.overlays++
-	overlay := filepath.Join(w.dir, "overlay", strconv.Itoa(w.overlays))
-	for _, d := range []string{trace, overlay} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return nil, err
-		}
+	if err := os.MkdirAll(trace, 0o755); err != nil {
+		return nil, err
 	}
 	mounts := []sandbox.Mount{
 		{Kind: sandbox.Overlay, Target: "/", Lower: []string{w.layer, w.job.Toolchain}},
@@ -234,7 +238,7 @@ func (w *work) run(ctx context.Context, trace string, p sandbox.Process, stdout,
 		{Kind: sandbox.Dev, Target: "/dev"},
 		{Kind: sandbox.Tmpfs, Target: "/tmp", Size: w.exec.tmpSize},
 		{Kind: sandbox.Tmpfs, Target: path.Dir(compile.SourceDir), Size: 64 << 20},
-		{Kind: sandbox.Overlay, Target: compile.SourceDir, Lower: []string{w.job.SourceDir}, Upper: w.upper, Work: overlay},
+		{Kind: sandbox.Bind, Target: compile.SourceDir, Source: w.src},
 		{Kind: sandbox.Bind, Target: compile.OutDir, Source: w.out},
 		{Kind: sandbox.Bind, Target: compile.TraceDir, Source: trace},
 	}
@@ -264,28 +268,4 @@ func (w *work) tool(ctx context.Context, stdout io.Writer, dir string, args []st
 		return fmt.Errorf("%s: exit status %d: %s", args[0], outcome.Exit, strings.TrimSpace(said.String()))
 	}
 	return nil
-}
-
-// copyFile copies a regular file.
-func copyFile(from, to string, perm fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, perm)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		out.Close()
-		return err
-	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	return os.Chmod(to, perm)
 }

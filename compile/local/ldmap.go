@@ -16,8 +16,8 @@ type loaded struct {
 
 // parseMap reads a GNU ld map: the objects in the order in which they were
 // loaded, each archive replaced by the members that were taken from it, in
-// the order in which they were taken. An archive that gave nothing is not
-// listed. It accepts what GNU ld 2.40 writes and refuses a text without the
+// the order in which they were taken. An archive that gave nothing has an
+// entry without a member: the map does not say that it is one. It accepts what GNU ld 2.40 writes and refuses a text without the
 // memory map's heading.
 func parseMap(r io.Reader) ([]loaded, error) {
 	const (

@@ -41,9 +41,10 @@ type tracer struct {
 type input struct {
 	digest  string
 	size    int64
-	copy    string // path in the debug part
-	rel     bool   // a relocatable object
-	members map[string][]member
+	copy    string              // path in the debug part
+	rel     bool                // a relocatable object
+	taken   bool                // an archive that gave members
+	members map[string][]member // of an archive
 }
 
 type member struct {
@@ -135,17 +136,18 @@ func (r *record) key(l loaded) string {
 }
 
 // gather copies every loaded file into the debug part and digests it. The
-// files are read through a sandbox, because only there the source directory
-// is one tree.
+// files are read inside the sandbox: a link that the build made must not lead
+// to the host's files.
 func (t *tracer) gather(ctx context.Context, made []*record, loads [][]loaded) error {
 	var list []string
 	for i, r := range made {
 		for _, l := range loads[i] {
 			k := r.key(l)
-			if t.inputs[k] != nil {
+			if in := t.inputs[k]; in != nil {
+				in.taken = in.taken || l.Member != ""
 				continue
 			}
-			t.inputs[k] = &input{}
+			t.inputs[k] = &input{taken: l.Member != ""}
 			if !strings.HasPrefix(k, t.dir+"/") {
 				list = append(list, k)
 				continue
@@ -221,10 +223,16 @@ func (t *tracer) readTar(r io.Reader) error {
 // keep digests an input and puts a copy into the debug part, named by digest.
 func (t *tracer) keep(key string, b []byte) error {
 	in := t.inputs[key]
+	archive := bytes.HasPrefix(b, []byte(arMagic)) || bytes.HasPrefix(b, []byte(arThin))
+	if archive { // members keep their bytes, so that equal links leave equal copies
+		if err := normalizeArchive(b); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
 	sum := sha256.Sum256(b)
 	in.digest, in.size = hex.EncodeToString(sum[:]), int64(len(b))
 	dir, ext := "objects", ".o"
-	if bytes.HasPrefix(b, []byte(arMagic)) || bytes.HasPrefix(b, []byte(arThin)) {
+	if archive {
 		dir, ext = "archives", ".a"
 		list, err := parseArchive(b)
 		if err != nil {
@@ -239,6 +247,9 @@ func (t *tracer) keep(key string, b []byte) error {
 		return fmt.Errorf("%s: %w", key, err)
 	} else {
 		in.rel = e != nil && !e.linked
+	}
+	if in.members != nil && !in.taken {
+		return nil
 	}
 	in.copy = path.Join(dir, in.digest+ext)
 	to := filepath.Join(t.parts, compile.PartDebug, in.copy)
@@ -277,6 +288,9 @@ func (t *tracer) link(f *installed, r *record, loads []loaded) (*compile.Link, e
 	}
 	for _, ld := range loads {
 		in := t.inputs[r.key(ld)]
+		if in.members != nil && ld.Member == "" {
+			continue // an archive that gave nothing
+		}
 		p := absolute(r.dir, ld.Path)
 		item := compile.Input{
 			Path: strings.Replace(p, r.in+".", path.Join(compile.TraceDir, "@."), 1), Member: ld.Member,

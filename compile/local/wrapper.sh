@@ -174,7 +174,7 @@ if [ $mode = compile ]; then
 fi
 
 # A link: sources among its inputs are compiled on their own first.
-count=$# k=0 value=
+k=0 value=
 [ $sources -gt 0 ] && for s do
 	case $value in ?*) value= && continue ;; esac
 	case $s in -*)
@@ -187,7 +187,7 @@ count=$# k=0 value=
 		compile_one "$s" "$T/$id.$k.o" "$@" || exit
 	fi
 done
-k=0 value=
+count=$# k=0 value=
 while [ $sources -gt 0 ] && [ $count -gt 0 ]; do
 	a=$1
 	shift
