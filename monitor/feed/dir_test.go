@@ -52,7 +52,9 @@ func TestDirTellsChanges(t *testing.T) {
 		{func() { files["sub/b.json"] = record("CVE-2", "2.0") }, []string{"changed CVE-2"}, 0},
 		{func() { files["sub/z.json"] = record("CVE-2", "3.0") }, nil, 1}, // twice
 		{func() { delete(files, "sub/z.json"); delete(files, "sub/b.json") }, []string{"deleted CVE-2"}, 0},
-		{func() { files["e.json"] = &fstest.MapFile{Data: []byte(`{"id":"CVE-9","modified":"2026-01-01T00:00:00Z","affected":[]}`)} }, nil, 1},
+		{func() {
+			files["e.json"] = &fstest.MapFile{Data: []byte(`{"id":"CVE-9","modified":"2026-01-01T00:00:00Z","affected":[]}`)}
+		}, nil, 1},
 	} {
 		step.change()
 		b, err := Dir{files}.Since(t.Context(), cursor)

@@ -1,0 +1,235 @@
+package monitor
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cleanstart/cleanstart/monitor/inventory"
+	"github.com/cleanstart/cleanstart/monitor/ledger"
+)
+
+// The kinds of entry that [Step] writes, and what their data is. Entries of
+// other kinds are an embedder's own and are passed over.
+const (
+	KindImage      = "image"      // ImageEvent: a live image was compared with every advisory
+	KindPoll       = "poll"       // PollEvent: the feed had changed
+	KindUnreadable = "unreadable" // UnreadableEvent: a record cannot be read and is pending
+	KindFinding    = "finding"    // Finding: opened
+	KindRetracted  = "retracted"  // RetractedEvent: a finding does not hold any more
+	KindNoFix      = "no-fix"     // NoFix
+	KindOverdue    = "overdue"    // Finding: its deadline has passed
+	KindPlan       = "plan"       // Plan
+	KindRebuild    = "rebuild"    // RebuildEvent: begun
+	KindFailed     = "failed"     // FailedEvent
+	KindReleased   = "released"   // Release: the image was rebuilt as planned and is to be live
+	KindReplaced   = "replaced"   // ReplacedEvent: the inventory has it
+)
+
+// Finding is one advisory about one component of one live image.
+type Finding struct {
+	Image     string    `json:"image"`  // name
+	Digest    string    `json:"digest"` // of the image
+	Component string    `json:"component"`
+	Version   string    `json:"version"`
+	PURL      string    `json:"purl,omitempty"`
+	Advisory  string    `json:"advisory"`
+	Aliases   []string  `json:"aliases,omitempty"`
+	Severity  string    `json:"severity,omitempty"`
+	Undecided bool      `json:"undecided,omitempty"`
+	Reason    string    `json:"reason,omitempty"`
+	Published time.Time `json:"published,omitzero"` // as the advisory says
+	Seen      time.Time `json:"seen"`               // by this monitor, about an image of this name
+	Start     time.Time `json:"start"`              // of the clock; never moves later
+	Deadline  time.Time `json:"deadline"`
+}
+
+func (f *Finding) key() string {
+	return strings.Join([]string{f.Image, f.Digest, f.Component, f.Version, f.Advisory}, "\x00")
+}
+
+// ImageEvent names an image.
+type ImageEvent struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+}
+
+// PollEvent sums up a batch.
+type PollEvent struct {
+	Feed      string    `json:"feed"`
+	New       int       `json:"new,omitempty"`
+	Changed   int       `json:"changed,omitempty"`
+	Withdrawn int       `json:"withdrawn,omitempty"`
+	Deleted   int       `json:"deleted,omitempty"`
+	Pending   int       `json:"pending,omitempty"`
+	Newest    time.Time `json:"newest,omitzero"`
+	Cursor    string    `json:"cursor"` // "sha256:HEX" of the cursor behind it
+}
+
+// UnreadableEvent is one record that is pending.
+type UnreadableEvent struct {
+	Feed   string `json:"feed"`
+	Name   string `json:"name"`
+	Digest string `json:"digest,omitempty"`
+	Reason string `json:"reason"`
+}
+
+// RetractedEvent takes a finding back.
+type RetractedEvent struct {
+	Finding Finding `json:"finding"`
+	Reason  string  `json:"reason"`
+}
+
+// RebuildEvent is one attempt at a plan.
+type RebuildEvent struct {
+	Plan    string `json:"plan"` // key
+	Image   string `json:"image"`
+	Attempt int    `json:"attempt"` // from 1
+}
+
+// FailedEvent says where an attempt ended. The next step tries again.
+type FailedEvent struct {
+	Plan   string `json:"plan"`
+	Image  string `json:"image"`
+	Stage  string `json:"stage"` // rebuild, check, rescan or publish
+	Reason string `json:"reason"`
+}
+
+// Release is a finished rebuild.
+type Release struct {
+	Plan       string          `json:"plan"` // key
+	Base       string          `json:"base"` // digest it replaces
+	Image      inventory.Image `json:"image"`
+	Rebuilt    []string        `json:"rebuilt"`            // whose action is another than in the base
+	CutOff     []string        `json:"cutOff,omitempty"`   // planned, and not needed: nothing they need came out differently
+	Kept       []string        `json:"kept"`               // same action, output and layer
+	Executed   []string        `json:"executed,omitempty"` // as the rebuilder says: built now, not taken from a store
+	Advisories []string        `json:"advisories"`         // fixed
+	Deadline   time.Time       `json:"deadline"`
+	Met        bool            `json:"met"` // released before the deadline
+}
+
+// ReplacedEvent says that the inventory was changed, or that somebody else had
+// changed it before and theirs stayed.
+type ReplacedEvent struct {
+	Plan   string `json:"plan"`
+	Image  string `json:"image"`
+	Base   string `json:"base"`
+	Digest string `json:"digest"`
+	// Superseded: another image than the base was live, and still is.
+	Superseded bool `json:"superseded,omitempty"`
+}
+
+// state is what the ledger says, folded.
+type state struct {
+	images map[string]string    // digest of every image that was compared → name
+	open   map[string]Finding   // by key
+	starts map[string]time.Time // image, component and a name of the advisory → earliest start
+	seen   map[string]time.Time // the same → earliest sight
+	plans  map[string]*progress
+	noted  map[string]bool // what is said only once
+	poll   string          // digest of the cursor of the last poll
+}
+
+// progress is how far a plan is.
+type progress struct {
+	plan     Plan
+	attempts int
+	release  *Release
+	replaced bool
+}
+
+func newState() *state {
+	return &state{
+		images: map[string]string{}, open: map[string]Finding{}, starts: map[string]time.Time{}, seen: map[string]time.Time{},
+		plans: map[string]*progress{}, noted: map[string]bool{},
+	}
+}
+
+// apply folds one entry in. An entry of ours that does not decode is an error:
+// acting on half of what was decided could release twice.
+func (s *state) apply(e ledger.Entry) error {
+	switch e.Kind {
+	case KindImage:
+		return with(e, func(v ImageEvent) { s.images[v.Digest] = v.Name })
+	case KindPoll:
+		return with(e, func(v PollEvent) { s.poll = v.Cursor })
+	case KindUnreadable:
+		return with(e, func(v UnreadableEvent) { s.noted[v.note()] = true })
+	case KindFinding:
+		return with(e, s.opened)
+	case KindRetracted:
+		return with(e, func(v RetractedEvent) { delete(s.open, v.Finding.key()) })
+	case KindNoFix:
+		return with(e, func(v NoFix) { s.noted[v.note()] = true })
+	case KindOverdue:
+		return with(e, func(v Finding) { s.noted[overdueNote(v)] = true })
+	case KindPlan:
+		return with(e, func(v Plan) { s.plan(v.Key).plan = v })
+	case KindRebuild:
+		return with(e, func(v RebuildEvent) { s.plan(v.Plan).attempts = v.Attempt })
+	case KindReleased:
+		return with(e, s.released)
+	case KindReplaced:
+		return with(e, func(v ReplacedEvent) { s.plan(v.Plan).replaced = true })
+	}
+	return nil
+}
+
+func with[T any](e ledger.Entry, do func(T)) error {
+	var v T
+	if err := json.Unmarshal(e.Data, &v); err != nil {
+		return fmt.Errorf("ledger entry %d (%s): %w", e.Seq, e.Kind, err)
+	}
+	do(v)
+	return nil
+}
+
+func (s *state) plan(key string) *progress {
+	p := s.plans[key]
+	if p == nil {
+		p = &progress{}
+		s.plans[key] = p
+	}
+	return p
+}
+
+func (s *state) opened(f Finding) {
+	s.open[f.key()] = f
+	for _, n := range names(f.Advisory, f.Aliases) {
+		k := clockKey(f.Image, f.Component, n)
+		earliest(s.starts, k, f.Start)
+		earliest(s.seen, k, f.Seen)
+	}
+}
+
+func (s *state) released(r Release) {
+	s.plan(r.Plan).release = &r
+	s.images[r.Image.Digest] = r.Image.Name
+	for k, f := range s.open {
+		if f.Image == r.Image.Name && f.Digest == r.Base {
+			delete(s.open, k)
+		}
+	}
+}
+
+func clockKey(image, component, advisory string) string {
+	return strings.Join([]string{image, component, advisory}, "\x00")
+}
+
+func earliest(m map[string]time.Time, k string, t time.Time) {
+	if old, ok := m[k]; !ok || t.Before(old) {
+		m[k] = t
+	}
+}
+
+func (v UnreadableEvent) note() string {
+	return strings.Join([]string{KindUnreadable, v.Feed, v.Name, v.Digest}, "\x00")
+}
+
+func (v NoFix) note() string {
+	return strings.Join([]string{KindNoFix, v.Digest, v.Component, strings.Join(v.Advisories, " "), v.Reason}, "\x00")
+}
+
+func overdueNote(f Finding) string { return KindOverdue + "\x00" + f.key() }
