@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	packageurl "github.com/package-url/packageurl-go"
 
 	"github.com/cleanstart/cleanstart/compile"
 )
@@ -168,7 +169,7 @@ func gather(ctx context.Context, in *Input) (*facts, error) {
 
 // imagePURL names the image as scanners match it.
 func imagePURL(name, digest string) string {
-	return "pkg:oci/" + strings.ToLower(path.Base(name)) + "@" + strings.Replace(digest, ":", "%3A", 1)
+	return packageurl.NewPackageURL(packageurl.TypeOCI, "", strings.ToLower(path.Base(name)), digest, nil, "").ToString()
 }
 
 func linksToolchain(rec *compile.ComponentRecord) bool {

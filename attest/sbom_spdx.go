@@ -9,10 +9,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	packageurl "github.com/package-url/packageurl-go"
 	"github.com/spdx/tools-golang/spdx/v2/common"
 	spdx "github.com/spdx/tools-golang/spdx/v2/v2_3"
-
-	"github.com/package-url/packageurl-go"
 )
 
 // buildSPDX is artifact 2: an SPDX 2.3 document with the same components as

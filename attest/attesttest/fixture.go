@@ -79,31 +79,22 @@ func Input(t testing.TB, version string) attest.Input {
 	img := synthetic(t, version)
 	r := report(img.Record)
 	in := attest.Input{Image: img, Report: r, Time: Time, Builder: attest.Builder{Version: "v0.0.0-test"}}
-	product := govex.Component{ID: "pkg:oci/tiny@" + strings.Replace(img.Record.Image.Manifest, ":", "%3A", 1)}
-	doc := func(id string, s ...govex.Statement) *govex.VEX {
-		ts := Time
-		return &govex.VEX{Metadata: govex.Metadata{Context: govex.ContextLocator(), ID: "https://example.org/vex/" + id, Author: "test", Timestamp: &ts, Version: 1}, Statements: s}
-	}
-	var all []govex.Statement
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		d := vex.Decision{ID: f.Advisory.ID, Component: f.Component, Version: f.Version, PURL: f.PURL, Rule: "D9", Status: govex.StatusAffected, Reason: "no negative proof", Finding: f}
-		s := govex.Statement{
-			Vulnerability: govex.Vulnerability{Name: govex.VulnerabilityID(d.ID)},
-			Products:      []govex.Product{{Component: product, Subcomponents: []govex.Subcomponent{{Component: govex.Component{ID: f.PURL}}}}},
-		}
 		if i == 0 {
 			d.Rule, d.Status, d.Justification, d.Reason = "D2", govex.StatusNotAffected, govex.ComponentNotPresent, "nothing of it is linked"
-			s.Justification, s.ImpactStatement = d.Justification, d.Reason
-		} else {
-			s.ActionStatement = "update"
+			d.Premises = map[string]string{"tree": img.Record.Components[0].Tree}
 		}
-		s.Status = d.Status
 		in.Decisions = append(in.Decisions, d)
-		all = append(all, s)
-		in.Each = append(in.Each, doc(d.ID, s))
 	}
-	in.VEX = doc("all", all...)
+	var err error
+	if in.VEX, err = vex.Document(r, in.Decisions, vex.Product{Name: "tiny", Digest: img.Record.Image.Manifest}, "test", Time); err != nil {
+		t.Fatal(err)
+	}
+	if in.Each, err = vex.Split(in.VEX); err != nil {
+		t.Fatal(err)
+	}
 	return in
 }
 
