@@ -20,43 +20,57 @@ var errThin = errors.New("a thin archive refers to files outside itself")
 
 // arMember is one member of a Unix archive.
 type arMember struct {
-	Name   string
-	Data   []byte // aliases the archive
-	header int    // offset of the member's header
+	Name string
+	Data []byte // aliases the archive
 }
 
-// parseArchive lists the members of an archive in the GNU variant, without
-// its symbol tables and its table of names.
-func parseArchive(b []byte) ([]arMember, error) {
+// eachHeader visits the entries of an archive in the GNU variant, its tables
+// included.
+func eachHeader(b []byte, visit func(header []byte, name string, data []byte) error) error {
 	if bytes.HasPrefix(b, []byte(arThin)) {
-		return nil, errThin
+		return errThin
 	}
 	if !bytes.HasPrefix(b, []byte(arMagic)) {
-		return nil, errors.New("not an archive")
+		return errors.New("not an archive")
 	}
-	var members []arMember
-	var names []byte
 	for off := len(arMagic); off < len(b); {
 		if len(b)-off < arHeader || string(b[off+58:off+60]) != arTrailer {
-			return nil, fmt.Errorf("archive: damaged header at offset %d", off)
+			return fmt.Errorf("archive: damaged header at offset %d", off)
 		}
 		size, err := strconv.Atoi(strings.TrimRight(string(b[off+48:off+58]), " "))
 		if err != nil || size < 0 || size > len(b)-off-arHeader {
-			return nil, fmt.Errorf("archive: bad size at offset %d", off)
+			return fmt.Errorf("archive: bad size at offset %d", off)
 		}
-		data := b[off+arHeader : off+arHeader+size]
-		name := strings.TrimRight(string(b[off:off+arNameSize]), " ")
-		switch {
-		case name == "/" || name == "/SYM64/":
-		case name == "//":
-			names = data
-		default:
-			if name, err = memberName(name, names); err != nil {
-				return nil, fmt.Errorf("archive: offset %d: %w", off, err)
-			}
-			members = append(members, arMember{name, data, off})
+		header := b[off : off+arHeader]
+		if err := visit(header, strings.TrimRight(string(header[:arNameSize]), " "), b[off+arHeader:off+arHeader+size]); err != nil {
+			return fmt.Errorf("archive: offset %d: %w", off, err)
 		}
 		off += arHeader + size + size&1
+	}
+	return nil
+}
+
+// parseArchive lists the members of an archive, without its symbol tables and
+// its table of names.
+func parseArchive(b []byte) ([]arMember, error) {
+	var members []arMember
+	var names []byte
+	err := eachHeader(b, func(_ []byte, name string, data []byte) error {
+		switch name {
+		case "/", "/SYM64/":
+		case "//":
+			names = data
+		default:
+			name, err := memberName(name, names)
+			if err != nil {
+				return err
+			}
+			members = append(members, arMember{name, data})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return members, nil
 }
@@ -80,18 +94,12 @@ func memberName(field string, names []byte) (string, error) {
 // normalizeArchive sets time, owner and mode of every header in b to fixed
 // values, as ar -D would have; members keep their bytes.
 func normalizeArchive(b []byte) error {
-	members, err := parseArchive(b)
-	if err != nil {
-		return err
-	}
-	fix := func(off int, mode string) {
-		copy(b[off+arNameSize:off+48], fmt.Sprintf("%-12s%-6s%-6s%-8s", "0", "0", "0", mode))
-	}
-	for _, m := range members {
-		fix(m.header, "644")
-	}
-	if len(b) > len(arMagic)+arHeader && b[len(arMagic)] == '/' { // the symbol table stands first
-		fix(len(arMagic), "0")
-	}
-	return nil
+	return eachHeader(b, func(header []byte, name string, _ []byte) error {
+		mode := "644"
+		if strings.HasPrefix(name, "/") && strings.Trim(name, "/0123456789") != "" || name == "/" || name == "//" {
+			mode = "0" // a table
+		}
+		copy(header[arNameSize:48], fmt.Sprintf("%-12s%-6s%-6s%-8s", "0", "0", "0", mode))
+		return nil
+	})
 }

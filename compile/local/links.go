@@ -278,7 +278,7 @@ func (t *tracer) link(f *installed, r *record, loads []loaded) (*compile.Link, e
 	if err != nil {
 		return nil, err
 	}
-	text = bytes.ReplaceAll(text, []byte(r.in+"."), []byte(path.Join(compile.TraceDir, "@.")))
+	text = processName.ReplaceAll(text, []byte("${1}@."))
 	mapFile := filepath.Join(debug, l.Map)
 	if err := os.MkdirAll(filepath.Dir(mapFile), 0o755); err != nil {
 		return nil, err
@@ -293,7 +293,7 @@ func (t *tracer) link(f *installed, r *record, loads []loaded) (*compile.Link, e
 		}
 		p := absolute(r.dir, ld.Path)
 		item := compile.Input{
-			Path: strings.Replace(p, r.in+".", path.Join(compile.TraceDir, "@."), 1), Member: ld.Member,
+			Path: anonymous(p), Member: ld.Member,
 			Object: in.copy, Digest: "sha256:" + in.digest, Size: in.size, Origin: t.origin(p),
 		}
 		same := []member{{in.digest, in.size}}
@@ -447,7 +447,7 @@ func (t *tracer) reachedUnits() ([]compile.Unit, error) {
 		seen := map[string]bool{}
 		made := t.units[digest]
 		slices.SortFunc(made, func(a, b record) int {
-			return strings.Compare(relative(a.file, a.in)+"\x00"+a.host, relative(b.file, b.in)+"\x00"+b.host)
+			return strings.Compare(relative(a.file)+"\x00"+a.host, relative(b.file)+"\x00"+b.host)
 		})
 		for i := range made {
 			u := made[i].unit()

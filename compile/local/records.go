@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,9 +80,8 @@ func (w *work) readRecords() ([]record, error) {
 			}
 			r.host = strings.TrimSuffix(p, ext)
 			r.in = path.Join(compile.TraceDir, filepath.Base(r.host))
-			// names that the process id went into
 			for k, a := range r.args {
-				r.args[k] = strings.ReplaceAll(a, r.in+".", path.Join(compile.TraceDir, "@."))
+				r.args[k] = anonymous(a)
 			}
 			out = append(out, r)
 		}
@@ -114,7 +114,7 @@ var languages = map[string]string{
 
 // unit is the record in its public form.
 func (r *record) unit() compile.Unit {
-	u := compile.Unit{Object: relative(r.file, r.in), Dir: relative(r.dir, ""), Args: r.args, Digest: "sha256:" + r.digest}
+	u := compile.Unit{Object: relative(r.file), Dir: relative(r.dir), Args: r.args, Digest: "sha256:" + r.digest}
 	lang := ""
 	for i := 1; i < len(r.args); i++ {
 		a := r.args[i]
@@ -128,7 +128,7 @@ func (r *record) unit() compile.Unit {
 			i++
 		case strings.HasPrefix(a, "-"):
 		case languages[path.Ext(a)] != "" || lang != "":
-			u.Source = relative(absolute(r.dir, a), "")
+			u.Source = relative(absolute(r.dir, a))
 			u.Language = languages[path.Ext(a)]
 		}
 	}
@@ -141,16 +141,19 @@ func (r *record) unit() compile.Unit {
 	return u
 }
 
+// processName is a name in the trace directory, which a process id went into.
+var processName = regexp.MustCompile(`(` + regexp.QuoteMeta(compile.TraceDir) + `/)[0-9]+(?:-[0-9]+)?\.`)
+
+// anonymous is a text without process ids, so that two runs give the same.
+func anonymous(s string) string { return processName.ReplaceAllString(s, "${1}@.") }
+
 // relative is a path as records have it: relative to the source directory
 // where it lies there.
-func relative(p, id string) string {
-	if id != "" && strings.HasPrefix(p, id+".") {
-		return path.Join(compile.TraceDir, "@"+strings.TrimPrefix(p, id))
-	}
+func relative(p string) string {
 	if p == compile.SourceDir {
 		return "."
 	}
-	return strings.TrimPrefix(p, compile.SourceDir+"/")
+	return anonymous(strings.TrimPrefix(p, compile.SourceDir+"/"))
 }
 
 // splitObject reports whether an object's name was chosen by the wrapper for a
