@@ -193,7 +193,7 @@ func (w *work) wrapper(real string) (string, error) {
 		"@BEFORE@", quote(before...), "@LINK@", quote(f.Link...),
 		"@COMPILE@", quote(append(slices.Clone(f.Compile), "-ffile-prefix-map="+compile.SourceDir+"="+w.debugDir())...),
 	}
-	for name, tool := range map[string]string{"@SHA256SUM@": "sha256sum", "@GZIP@": "gzip", "@MV@": "mv", "@CP@": "cp"} {
+	for name, tool := range map[string]string{"@SHA256SUM@": "sha256sum", "@GZIP@": "gzip", "@CP@": "cp"} {
 		p, err := w.lookup(tool, "/", "/usr/bin:/bin")
 		if err != nil {
 			return "", err
@@ -201,7 +201,7 @@ func (w *work) wrapper(real string) (string, error) {
 		repl = append(repl, name, p)
 	}
 	yes := "no"
-	if w.exec.preprocessed {
+	if w.exec.preprocesses(w.job.Action.Component) {
 		yes = "yes"
 	}
 	return strings.NewReplacer(append(repl, "@PREPROCESS@", yes)...).Replace(wrapperText), nil

@@ -24,10 +24,11 @@ func Init() { sandbox.Init() }
 // Executor runs actions in sandboxes on this machine. It holds no state
 // between actions and may run several at once.
 type Executor struct {
-	temp         string
-	preprocessed bool
-	limits       sandbox.Limits
-	tmpSize      int64
+	temp    string
+	plain   []string // components whose preprocessed text is not kept
+	noText  bool     // of none at all
+	limits  sandbox.Limits
+	tmpSize int64
 }
 
 // Option changes one setting of an Executor.
@@ -38,9 +39,13 @@ type Option func(*Executor)
 // parent of Job.Out.
 func WithTempDir(dir string) Option { return func(e *Executor) { e.temp = dir } }
 
-// WithoutPreprocessed leaves out the preprocessed text of the C units, which
-// the source analysis reads. Default: it is kept.
-func WithoutPreprocessed() Option { return func(e *Executor) { e.preprocessed = false } }
+// WithoutPreprocessed leaves out the preprocessed text of the C units of the
+// named components, or of all when none is named. The source analysis reads
+// it, and answers unknown without it; it costs about as much as half of a very
+// small compilation. Default: it is kept.
+func WithoutPreprocessed(components ...string) Option {
+	return func(e *Executor) { e.plain, e.noText = components, len(components) == 0 }
+}
 
 // WithMemory limits the address space of each process, in bytes. Default: no
 // limit.
@@ -54,11 +59,15 @@ func WithTmpSize(n int64) Option { return func(e *Executor) { e.tmpSize = n } }
 
 // New makes an executor.
 func New(opts ...Option) *Executor {
-	e := &Executor{preprocessed: true, limits: sandbox.Limits{Processes: 4096}, tmpSize: 2 << 30}
+	e := &Executor{limits: sandbox.Limits{Processes: 4096}, tmpSize: 2 << 30}
 	for _, o := range opts {
 		o(e)
 	}
 	return e
+}
+
+func (e *Executor) preprocesses(component string) bool {
+	return !e.noText && !slices.Contains(e.plain, component)
 }
 
 var _ compile.Executor = (*Executor)(nil)

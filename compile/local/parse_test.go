@@ -196,7 +196,7 @@ func FuzzParseArchive(f *testing.F) {
 
 func TestParseRecord(t *testing.T) {
 	digest := strings.Repeat("ab", 32)
-	text := strings.Join([]string{"unit", "/build/src/lib", "x.o", digest, "/usr/cleanstart/gcc", "-c", "a\nb c.c", ""}, "\x00")
+	text := strings.Join([]string{"unit", "/build/src/lib", "x.o", digest, "/usr/cleanstart/gcc", "-c", "a\nb c.c", "end", ""}, "\x00")
 	r, err := parseRecord([]byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -212,6 +212,7 @@ func TestParseRecord(t *testing.T) {
 		"cut":        text[:len(text)-1],
 		"kind":       strings.Replace(text, "unit", "what", 1),
 		"directory":  strings.Replace(text, "/build/src/lib", "src", 1),
+		"no end":     strings.Replace(text, "\x00end", "", 1),
 		"no digest":  strings.Replace(text, digest, "", 1),
 		"bad digest": strings.Replace(text, "abab", "zzzz", 1),
 	} {
@@ -222,7 +223,7 @@ func TestParseRecord(t *testing.T) {
 }
 
 func FuzzParseRecord(f *testing.F) {
-	f.Add([]byte("link\x00/build/src\x00x\x00" + strings.Repeat("ab", 32) + "\x00gcc\x00-o\x00x\x00"))
+	f.Add([]byte("link\x00/build/src\x00x\x00" + strings.Repeat("ab", 32) + "\x00gcc\x00-o\x00x\x00end\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, err := parseRecord(b); err == nil {
 			r.unit()

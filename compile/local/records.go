@@ -33,10 +33,10 @@ type record struct {
 // parseRecord reads the NUL-separated form.
 func parseRecord(b []byte) (record, error) {
 	f := strings.Split(string(b), "\x00")
-	if len(f) < 6 || f[len(f)-1] != "" {
+	if len(f) < 7 || f[len(f)-1] != "" || f[len(f)-2] != "end" {
 		return record{}, errors.New("the compiler wrapper's record is not complete")
 	}
-	f = f[:len(f)-1]
+	f = f[:len(f)-2]
 	r := record{kind: f[0], dir: f[1], file: f[2], digest: f[3], args: f[4:]}
 	if r.kind != "unit" && r.kind != "link" || !path.IsAbs(r.dir) {
 		return record{}, fmt.Errorf("the compiler wrapper's record has kind %q and directory %q", r.kind, r.dir)

@@ -36,12 +36,12 @@ new_id() {
 	set +C
 }
 
-# record KIND FILE ARGS...: complete or not there
+# record KIND FILE ARGS...: the last field tells a whole record from a cut one
 record() {
 	kind=$1 file=$2
 	shift 2
 	digest=$(@SHA256SUM@ -- "$file") || digest=
-	printf '%s\0' "$kind" "$PWD" "$file" "${digest%% *}" "$real" "$@" >"$T/$id.tmp" && @MV@ "$T/$id.tmp" "$T/$id.$kind"
+	printf '%s\0' "$kind" "$PWD" "$file" "${digest%% *}" "$real" "$@" end >"$T/$id.$kind"
 }
 record_compile() { record unit "$object" @BEFORE@ "$@" @COMPILE@; }
 record_link() { record link "$out" @BEFORE@ "$@" @LINK@ -Wl,--build-id=sha1 "-Wl,-Map=$T/$id.map"; }
