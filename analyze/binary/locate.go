@@ -51,7 +51,7 @@ func (w *World) Locate(component string, f advisory.Function) Location {
 	}
 	def, defErr := w.definition(c, f)
 	var l Location
-	elsewhere, compiled := "", false
+	elsewhere, compiled, lost := "", false, false
 	for _, p := range w.Programs {
 		if p.Debug == nil {
 			continue
@@ -73,6 +73,7 @@ func (w *World) Locate(component string, f advisory.Function) Location {
 				}
 				continue
 			}
+			lost = lost || g.Lost
 			for _, i := range g.Instances {
 				l.Code = append(l.Code, Code{p, i.Low, i.High, i.Kind.String()})
 			}
@@ -104,6 +105,8 @@ func (w *World) Locate(component string, f advisory.Function) Location {
 		l.Reason = defErr.Error()
 	case !code(f.File):
 		l.Reason = f.File + " is no C or C++ source file"
+	case lost:
+		l.Reason = f.Name + " was inlined, and the debug information keeps no copy whose instructions were merged: compile with -gstatement-frontiers"
 	case def.macro:
 		l.Reason = f.Name + " is a macro, which leaves no trace"
 	case def.redirected:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"strings"
 )
 
 // builder fills an index.
@@ -17,6 +18,7 @@ type builder struct {
 	byKey   map[key]*Function
 	entries map[dwarf.Offset]entry
 	pending []pending
+	lost    []dwarf.Offset         // inlined functions of units that keep no markers
 	bodies  map[uint64][]*Function // by start address
 }
 
@@ -61,6 +63,9 @@ func (b *builder) read() error {
 		case dwarf.TagSkeletonUnit:
 			return errors.New("debug information: it is in part in other files")
 		case dwarf.TagSubprogram, dwarf.TagInlinedSubroutine:
+			if len(b.Units) == 0 {
+				return errors.New("debug information: code outside a unit")
+			}
 			if err := b.subprogram(e, files, dir); err != nil {
 				return err
 			}
@@ -86,6 +91,11 @@ func (b *builder) read() error {
 	for at := range b.entries { // functions without any code
 		b.function(at)
 	}
+	for _, at := range b.lost {
+		if f := b.function(at); f != nil {
+			f.Lost = true
+		}
+	}
 	return nil
 }
 
@@ -95,9 +105,7 @@ func (b *builder) unit(e *dwarf.Entry) (files []*dwarf.LineFile, dir string, err
 	dir, _ = e.Val(dwarf.AttrCompDir).(string)
 	producer, _ := e.Val(dwarf.AttrProducer).(string)
 	language, _ := e.Val(dwarf.AttrLanguage).(int64)
-	if e.Tag == dwarf.TagCompileUnit {
-		b.Units = append(b.Units, Unit{Name: b.absolute(dir, name), Producer: producer, Language: language})
-	}
+	b.Units = append(b.Units, Unit{Name: b.absolute(dir, name), Producer: producer, Language: language})
 	lines, err := b.data.LineReader(e)
 	if err != nil {
 		return nil, "", fmt.Errorf("line table of %s: %w", name, err)
@@ -170,12 +178,37 @@ func (b *builder) subprogram(e *dwarf.Entry, files []*dwarf.LineFile, dir string
 	if err != nil {
 		return fmt.Errorf("debug information: ranges of %q: %w", n.name, err)
 	}
+	if how, _ := e.Val(dwarf.AttrInline).(int64); how == 1 || how == 3 { // DW_INL_inlined, DW_INL_declared_inlined
+		if !marked(b.Units[len(b.Units)-1].Producer) {
+			b.lost = append(b.lost, e.Offset)
+		}
+	}
 	for _, r := range ranges {
-		if r[0] < r[1] && b.Live(r[0]) {
+		live := b.Live(r[0])
+		if r[0] == r[1] { // a marker, which may stand behind the last instruction
+			live = kind == Inlined && (live || b.Live(r[0]-1))
+		}
+		if live {
 			b.pending = append(b.pending, pending{e.Offset, Instance{kind, r[0], r[1]}})
 		}
 	}
 	return nil
+}
+
+// marked reports whether a compiler with these switches leaves a marker, a
+// copy without instructions, where an inlined copy was optimised away. GCC
+// does with statement frontiers, which are the default from -g2 on.
+func marked(producer string) bool {
+	yes := false
+	for _, a := range strings.Fields(producer) {
+		switch a {
+		case "-g", "-g2", "-g3", "-ggdb", "-ggdb2", "-ggdb3", "-gstatement-frontiers":
+			yes = true
+		case "-gno-statement-frontiers":
+			return false
+		}
+	}
+	return yes
 }
 
 // declared marks a declaration in entry.origin: no offset is that large.

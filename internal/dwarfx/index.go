@@ -28,8 +28,9 @@ var kinds = [...]string{Symbol: "symbol", Body: "body", Inlined: "inlined"}
 
 func (k Kind) String() string { return kinds[k] }
 
-// Instance is one live piece of code, of addresses [Low, High). A symbol
-// without a size has High == Low.
+// Instance is one live piece of code, of addresses [Low, High). High == Low for
+// a symbol without a size, and for an inlined copy of which no instruction is
+// left: what it computed was merged into the code around it.
 type Instance struct {
 	Kind      Kind
 	Low, High uint64
@@ -41,6 +42,11 @@ type Function struct {
 	File      string // as in the debug information, made absolute; "" where only a symbol is known
 	Line      int
 	Instances []Instance // sorted by Low, then Kind; empty when no code of it is live
+	// Lost is set when the compiler inlined the function in a unit whose debug
+	// information does not keep copies without an instruction of their own
+	// (GCC at -g1 without -gstatement-frontiers): having no instance proves
+	// nothing then.
+	Lost bool
 }
 
 // Row is one live row of a line table.
