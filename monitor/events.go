@@ -229,7 +229,7 @@ func (v UnreadableEvent) note() string {
 }
 
 func (v NoFix) note() string {
-	return strings.Join([]string{KindNoFix, v.Digest, v.Component, strings.Join(v.Advisories, " "), v.Reason}, "\x00")
+	return strings.Join([]string{KindNoFix, v.Image, v.Component, v.Version, strings.Join(v.Advisories, " "), v.Reason}, "\x00")
 }
 
 func overdueNote(f Finding) string { return KindOverdue + "\x00" + f.key() }

@@ -166,6 +166,9 @@ func unfit(c inventory.Component, x source.Component, findings []Finding, before
 	if x.Name != c.Name {
 		return "", fmt.Errorf("%s is offered as a version of %s", x.Name, c.Name)
 	}
+	if x.Policy.Least <= source.Ungraded {
+		return "has a policy that names no grade of proof", nil
+	}
 	n, err := compareVersions(x.Version, c.Version)
 	if err != nil {
 		return err.Error(), nil
