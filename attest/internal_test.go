@@ -2,8 +2,13 @@ package attest
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
+
+	spdx "github.com/spdx/tools-golang/spdx/v2/v2_3"
+
+	"github.com/cleanstart/cleanstart/compile"
 )
 
 func TestRedact(t *testing.T) {
@@ -91,6 +96,57 @@ func TestKindsAreEleven(t *testing.T) {
 		if k.PredicateType != "" && nameOfPredicate(k.PredicateType) != k.Name {
 			t.Errorf("nameOfPredicate(%s) = %s", k.PredicateType, nameOfPredicate(k.PredicateType))
 		}
+	}
+}
+
+func TestMatrixClaimsNothingItCannotShow(t *testing.T) {
+	open := compile.ComponentRecord{Result: compile.Result{Hermetic: compile.Hermetic{Interfaces: []string{"lo", "eth0"}, Namespaces: []string{"net"}}}}
+	shut := compile.ComponentRecord{Result: compile.Result{Hermetic: compile.Hermetic{Interfaces: []string{"lo"}, Namespaces: []string{"net"}}}}
+	status := func(level int, comps ...compile.ComponentRecord) map[string]string {
+		m := map[string]string{}
+		for _, r := range slsaMatrix(&facts{record: &compile.Record{Components: comps}}, level) {
+			m[r.ID] = r.Status
+		}
+		return m
+	}
+	for _, c := range []struct {
+		name string
+		got  map[string]string
+		id   string
+		want string
+	}{
+		{"one way out", status(1, shut, open), "hermetic", notMet},
+		{"no way out", status(1, shut), "hermetic", met},
+		{"nothing built", status(1), "hermetic", notAssessed},
+		{"a library", status(1, shut), "build-service", notMet},
+		{"a service", status(2, shut), "build-service", asserted},
+		{"a service", status(2, shut), "non-falsifiable", notMet},
+		{"a person's work", status(3, shut), "two-person-reviewed", notAssessed},
+		{"one build", status(3, shut), "reproducible", notAssessed},
+	} {
+		if c.got[c.id] != c.want {
+			t.Errorf("%s: %s = %s, want %s", c.name, c.id, c.got[c.id], c.want)
+		}
+	}
+	if n := len(status(1)); n != 20 {
+		t.Errorf("%d requirements, want 20", n)
+	}
+}
+
+func TestSPDXLibraryReadsIt(t *testing.T) {
+	var doc spdx.Document
+	f := &facts{name: "x", purl: "pkg:oci/x@sha256%3A00", manifest: "sha256:00", components: []component{
+		{name: "a", version: "1", purl: "pkg:generic/a@1", license: licence{Declared: "MIT", Concluded: noAssertion}, files: []shipped{{path: "bin/a", sha1: "00"}}},
+	}}
+	p, err := buildSPDX(&Input{}, f, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(p.predicate, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if len(doc.Packages) != 2 || len(doc.Files) != 1 || doc.Packages[1].PackageVerificationCode == nil {
+		t.Errorf("%d packages, %d files", len(doc.Packages), len(doc.Files))
 	}
 }
 

@@ -22,7 +22,7 @@ func buildProvenance(in *Input, f *facts, ev *Evidence) (*product, error) {
 	if err != nil {
 		return nil, err
 	}
-	internal, err := toStruct(internalParameters(f))
+	internal, err := toStruct(internalParameters(f, in.Builder.Level))
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ type linkedRuntime struct {
 	Size   int64  `json:"size"`
 }
 
-func internalParameters(f *facts) map[string]any {
+func internalParameters(f *facts, level int) map[string]any {
 	all := len(f.record.Components) > 0
 	comps := []builtComponent{}
 	for i := range f.record.Components {
@@ -111,6 +111,7 @@ func internalParameters(f *facts) map[string]any {
 		"cleanstart_components":   comps,
 		// What a toolchain links in itself is not from verified source unless
 		// the toolchain is: the image's chain begins at this seed.
+		"cleanstart_slsa_v01_level4": slsaMatrix(f, level),
 		"cleanstart_inheritance": map[string]any{"seed": f.record.Toolchain.Digest, "linked": runtime},
 	}
 }
