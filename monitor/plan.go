@@ -292,23 +292,22 @@ func Series(version string) string {
 	return version
 }
 
-var plainVersion = regexp.MustCompile(`^v?[0-9]{1,18}(\.[0-9]{1,18})*(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?(\+[0-9A-Za-z.-]+)?$`)
+var plainVersion = regexp.MustCompile(`^v?[0-9]{1,18}(\.[0-9]{1,18}){0,2}(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?(\+[0-9A-Za-z.-]+)?$`)
 
 // compareVersions orders upstream versions: by Semantic Versioning where both
-// are numbers with an optional pre-release, else as Debian does, which orders
-// letters behind numbers (1.0.2k, 9.2p1).
+// are up to three numbers with an optional pre-release, else as Debian does,
+// which orders letters (1.0.2k, 9.2p1) and further numbers behind.
 func compareVersions(a, b string) (int, error) {
-	ecosystem := "Debian"
-	if plainVersion.MatchString(a) && plainVersion.MatchString(b) {
-		ecosystem = "npm"
-	}
 	for _, s := range []string{a, b} {
 		if s == "" || strings.ContainsAny(s, " \t\n()") {
 			return 0, fmt.Errorf("version %q cannot be ordered", s)
 		}
 	}
-	va, errA := semantic.Parse(a, ecosystem)
-	vb, errB := semantic.Parse(b, ecosystem)
+	if plainVersion.MatchString(a) && plainVersion.MatchString(b) {
+		return semantic.ParseSemverVersion(a).Compare(semantic.ParseSemverVersion(b))
+	}
+	va, errA := semantic.Parse(a, "Debian")
+	vb, errB := semantic.Parse(b, "Debian")
 	if err := errors.Join(errA, errB); err != nil {
 		return 0, fmt.Errorf("versions %q and %q cannot be ordered: %w", a, b, err)
 	}

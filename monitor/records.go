@@ -90,6 +90,9 @@ func (d *memoryDir) Stat() (fs.FileInfo, error) { return memoryInfo{name: "."}, 
 func (d *memoryDir) Close() error               { return nil }
 func (d *memoryDir) Read([]byte) (int, error)   { return 0, io.EOF }
 func (d *memoryDir) ReadDir(n int) ([]fs.DirEntry, error) {
+	if n > 0 && len(d.entries) == 0 {
+		return nil, io.EOF
+	}
 	if n <= 0 || n > len(d.entries) {
 		n = len(d.entries)
 	}

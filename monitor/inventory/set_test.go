@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"context"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -53,4 +54,10 @@ func TestContainerIsASet(t *testing.T) {
 	if c = c.without(7); len(c) != 0 {
 		t.Error("removing from an empty set adds")
 	}
+}
+
+func ended(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
 }
