@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -54,6 +55,8 @@ type Program struct {
 	Debug     *dwarfx.File
 	Map       *objfile.Map
 	Objects   []Object // one for each of Link.Inputs
+	Static    bool     // no interpreter and no needed library
+	Exports   []string // names of its defined dynamic symbols
 
 	byFile map[string]int // object as the map names it → index into Objects
 }
@@ -169,6 +172,10 @@ func (w *World) program(p *Program, shipped []byte) {
 		return
 	}
 	p.Twin = digest(twin)
+	if err := p.dynamic(shipped); err != nil {
+		w.gap("%s: %v", p.Path, err)
+		return
+	}
 	if err := sameCode(shipped, twin); err != nil {
 		w.gap("%s and its unstripped file: %v", p.Path, err)
 		return
@@ -222,6 +229,35 @@ func (w *World) objects(p *Program, debug fs.FS) {
 	if p.Debug != nil && len(p.Debug.Units) < described {
 		w.gap("%s: %d objects carry debug information, the linked file describes %d units", p.Path, described, len(p.Debug.Units))
 	}
+}
+
+// dynamic reads what the file as shipped asks of a dynamic linker and offers
+// to others.
+func (p *Program) dynamic(shipped []byte) error {
+	f, err := elf.NewFile(bytes.NewReader(shipped))
+	if err != nil {
+		return err
+	}
+	needed, err := f.ImportedLibraries()
+	if err != nil {
+		return err
+	}
+	p.Static = len(needed) == 0
+	for _, h := range f.Progs {
+		if h.Type == elf.PT_INTERP {
+			p.Static = false
+		}
+	}
+	symbols, err := f.DynamicSymbols()
+	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
+		return err
+	}
+	for _, s := range symbols {
+		if s.Section != elf.SHN_UNDEF {
+			p.Exports = append(p.Exports, s.Name)
+		}
+	}
+	return nil
 }
 
 // Section reports whether the object has a section of that name with content.

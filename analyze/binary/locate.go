@@ -1,6 +1,7 @@
 package binary
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
@@ -196,4 +197,53 @@ func (w *World) definition(c *compile.ComponentRecord, f advisory.Function) (def
 		return definition{}, fmt.Errorf("%s of %s cannot be read", f.File, c.Component.Name)
 	}
 	return define(b, f.Name), nil
+}
+
+// Provides is what a component stands in for, such as "libc".
+func (w *World) Provides(component string) string {
+	if c := w.components[component]; c != nil {
+		return c.Component.Provides
+	}
+	return ""
+}
+
+// Declared says why the absence of references to a function of the component
+// would prove nothing: its source does not define it, or defines a macro of
+// that name, which no object can show. It is empty where neither is so.
+func (w *World) Declared(component, name string) string {
+	c := w.components[component]
+	if c == nil {
+		return "the record has no component " + component
+	}
+	t := w.image.Tree(component)
+	if t == nil {
+		return "the source of " + component + " is not at hand"
+	}
+	found, why := false, ""
+	err := fs.WalkDir(t.FS(), ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || !code(p) {
+			return err
+		}
+		b, err := readPart(t.FS(), p)
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(b, []byte(name)) {
+			return nil
+		}
+		def := define(b, name)
+		found = found || len(def.ranges) > 0
+		if def.macro {
+			why = fmt.Sprintf("%s is a macro in %s, which leaves no trace", name, p)
+			return fs.SkipAll
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err.Error()
+	case why == "" && !found:
+		return fmt.Sprintf("the source of %s defines no function %s", component, name)
+	}
+	return why
 }

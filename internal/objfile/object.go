@@ -104,6 +104,7 @@ func ReadObject(b []byte) (o *Object, err error) {
 		})
 	}
 	for _, s := range f.Sections {
+		var err error
 		switch s.Type {
 		case elf.SHT_RELA:
 			err = o.relocations(b, s)
