@@ -224,18 +224,20 @@ func (f *fixture) record() *compile.Record {
 		Spec:       compile.Spec{Name: "app", Platform: "linux/amd64", Image: f.spec},
 		Toolchain:  compile.Toolchain{Digest: digest("toolchain")},
 		Epoch:      epoch,
-		Components: []compile.ComponentRecord{component("lib"), component("app", "lib")},
+		Components: []compile.ComponentRecord{component("libc"), component("lib", "libc"), component("app", "lib", "libc")},
 	}
-	for _, c := range rec.Components {
-		rec.Spec.Components = append(rec.Spec.Components, c.Component)
+	for i := range rec.Components {
+		c := &rec.Components[i].Component
+		c.Needs = slices.DeleteFunc(c.Needs, func(n string) bool { return n == "libc" }) // implied
+		rec.Spec.Components = append(rec.Spec.Components, *c)
 	}
 	rec.Spec.Components[0].Provides = "libc"
-	app := &rec.Components[1]
+	app := &rec.Components[2]
 	for name := range f.elf {
 		app.Result.Links = append(app.Result.Links, compile.Link{
 			Output: name,
 			Inputs: []compile.Input{
-				{Path: "/usr/lib/gcc/rcrt1.o", Digest: digest("rcrt1"), Origin: "toolchain"},
+				{Path: "/usr/lib/gcc/crtbeginS.o", Digest: digest("crtbeginS"), Origin: "toolchain"},
 				{Path: "app.o", Digest: digest("app.o"), Origin: "app"},
 				{Path: "/build/needs/lib/liblib.a", Member: "lib.o", Digest: digest("lib.o"), Origin: "lib"},
 			},

@@ -320,7 +320,7 @@ func untraced(in compile.Input, reach map[string]bool, units map[string]map[stri
 	switch {
 	case in.Digest == "":
 		return "has no digest"
-	case in.Origin == toolchain:
+	case in.Origin == compile.OriginToolchain:
 		return ""
 	case units[in.Origin] == nil:
 		return fmt.Sprintf("comes from %q, which is no component", in.Origin)
@@ -331,8 +331,6 @@ func untraced(in compile.Input, reach map[string]bool, units map[string]map[stri
 	}
 	return ""
 }
-
-const toolchain = "toolchain" // as in compile.Input.Origin
 
 func inputName(in compile.Input) string {
 	if in.Member != "" {
@@ -352,16 +350,26 @@ func (s *Subject) closure(name string) map[string]bool {
 		}
 		reach[n] = true
 		if c := s.component(n); c != nil {
-			todo = append(todo, c.Component.Needs...)
+			todo = append(todo, s.needs(c)...)
 		}
 	}
 	return reach
 }
 
-var (
-	runtimeObject = regexp.MustCompile(`^(r?crt1|Scrt1|gcrt1|crti|crtn|crtbegin[ST]?|crtend[S]?|crtfastmath)\.o$|^libgcc(_eh)?\.a$|^libssp_nonshared\.a$`)
-	libcObject    = regexp.MustCompile(`^(libc|libm|libpthread|libdl|librt|libc_nonshared|libmvec|libm-[0-9.]+)\.(a|so|so\.[0-9]+)$|^ld-linux.*\.so\.[0-9]+$`)
-)
+// needs are the components that c is built against: those it names, and the C
+// library, which every other component needs without naming it.
+func (s *Subject) needs(c *compile.ComponentRecord) []string {
+	list := slices.Clone(c.Component.Needs)
+	for _, x := range s.Record.Spec.Components {
+		if x.Provides == "libc" && x.Name != c.Component.Name && !slices.Contains(list, x.Name) {
+			list = append(list, x.Name)
+		}
+	}
+	return list
+}
+
+// libcObject matches what a toolchain's own C library brings to a link.
+var libcObject = regexp.MustCompile(`^(r?crt1|[SgM]crt1|crti|crtn)\.o$|^(libc|libm|libpthread|libdl|librt|libc_nonshared|libmvec|libm-[0-9.]+)\.(a|so|so\.[0-9]+)$|^ld-linux.*\.so\.[0-9]+$`)
 
 func toolchainRuntimeOnly(_ context.Context, s *Subject) Outcome {
 	libc := false
@@ -374,11 +382,11 @@ func toolchainRuntimeOnly(_ context.Context, s *Subject) Outcome {
 		for _, l := range c.Result.Links {
 			links++
 			for _, in := range l.Inputs {
-				if in.Origin != toolchain {
+				if in.Origin != compile.OriginToolchain {
 					continue
 				}
 				base := path.Base(in.Path)
-				if runtimeObject.MatchString(base) || !libc && libcObject.MatchString(base) {
+				if slices.Contains(compile.RuntimeObjects(), base) || !libc && libcObject.MatchString(base) {
 					objects[in.Digest] = true
 					continue
 				}
@@ -480,18 +488,18 @@ func inputsChained(_ context.Context, s *Subject) Outcome {
 		if c.Action.Toolchain == "" || c.Action.Toolchain != s.Record.Toolchain.Digest {
 			wrong = append(wrong, fmt.Sprintf("%s was built by toolchain %q, recorded is %q", name, c.Action.Toolchain, s.Record.Toolchain.Digest))
 		}
-		used := map[string]bool{}
+		wanted, used := s.needs(&c), map[string]bool{}
 		for _, n := range c.Action.Needs {
 			used[n.Name] = true
 			need := s.component(n.Name)
 			if need == nil || n.Output == "" || need.Result.Output.Digest != n.Output {
 				wrong = append(wrong, fmt.Sprintf("%s was built against %s %s, which is not the recorded output", name, n.Name, n.Output))
 			}
-			if !s.closure(name)[n.Name] {
+			if !slices.Contains(wanted, n.Name) {
 				wrong = append(wrong, fmt.Sprintf("%s was built against %s, which it does not need", name, n.Name))
 			}
 		}
-		for _, n := range c.Component.Needs {
+		for _, n := range wanted {
 			if !used[n] {
 				wrong = append(wrong, fmt.Sprintf("%s needs %s and was built without it", name, n))
 			}

@@ -65,7 +65,7 @@ var negatives = []struct {
 	}},
 	{test: "provenance/files-explained", change: func(f *fixture) { // missing from the component's output
 		f.onRecord = func(r *compile.Record) {
-			r.Components[0].Result.Output.Parts[compile.PartRuntime] = compile.Part{}
+			r.Components[1].Result.Output.Parts[compile.PartRuntime] = compile.Part{}
 		}
 	}},
 	{test: "provenance/files-explained", change: func(f *fixture) { // recorded and not shipped
@@ -95,51 +95,51 @@ var negatives = []struct {
 		f.onRecord = func(r *compile.Record) { r.Image.Manifest = sum(nil) }
 	}},
 	{test: "provenance/inputs-traced", change: func(f *fixture) {
-		f.onRecord = func(r *compile.Record) { r.Components[1].Result.Links[0].Inputs[1].Digest = sum([]byte("prebuilt")) }
+		f.onRecord = func(r *compile.Record) { r.Components[2].Result.Links[0].Inputs[1].Digest = sum([]byte("prebuilt")) }
 	}},
 	{test: "provenance/inputs-traced", change: func(f *fixture) {
-		f.onRecord = func(r *compile.Record) { r.Components[1].Result.Links[0].Inputs[2].Origin = "stranger" }
+		f.onRecord = func(r *compile.Record) { r.Components[2].Result.Links[0].Inputs[2].Origin = "stranger" }
 	}},
 	{test: "provenance/toolchain-runtime-only", change: func(f *fixture) {
 		f.onRecord = func(r *compile.Record) {
-			in := &r.Components[1].Result.Links[0].Inputs[0]
+			in := &r.Components[2].Result.Links[0].Inputs[0]
 			in.Path, in.Member = "/usr/lib/libz.a", "inflate.o"
 		}
 	}},
 	{test: "provenance/toolchain-runtime-only", change: func(f *fixture) { // libc from the toolchain beside our own
-		f.onRecord = func(r *compile.Record) { r.Components[1].Result.Links[0].Inputs[0].Path = "/usr/lib/libc.a" }
+		f.onRecord = func(r *compile.Record) { r.Components[2].Result.Links[0].Inputs[0].Path = "/usr/lib/libc.a" }
 	}},
 	{test: "provenance/elf-linked", change: func(f *fixture) {
-		f.onRecord = func(r *compile.Record) { r.Components[1].Result.Links[0].Output = "usr/bin/other" }
+		f.onRecord = func(r *compile.Record) { r.Components[2].Result.Links[0].Output = "usr/bin/other" }
 	}},
 	{test: "provenance/proofs-meet-policy", change: func(f *fixture) {
-		f.onRecord = func(r *compile.Record) { r.Components[0].Proofs[0].Grade = source.Pinned }
+		f.onRecord = func(r *compile.Record) { r.Components[1].Proofs[0].Grade = source.Pinned }
 	}},
 	{test: "provenance/proofs-meet-policy", change: func(f *fixture) {
-		f.onRecord = func(r *compile.Record) { r.Components[0].Proofs[0].Signer = "EEEE" }
+		f.onRecord = func(r *compile.Record) { r.Components[1].Proofs[0].Signer = "EEEE" }
 	}},
 	{test: "provenance/proofs-meet-policy", change: func(f *fixture) {
 		f.onRecord = func(r *compile.Record) {
-			r.Components[0].Proofs[0].Exception = &source.Exception{Allow: "sha1", Reason: "old", Until: "2026-11-23"}
+			r.Components[1].Proofs[0].Exception = &source.Exception{Allow: "sha1", Reason: "old", Until: "2026-11-23"}
 		}
 	}},
 	{test: "provenance/inputs-chained", change: func(f *fixture) {
-		f.onRecord = func(r *compile.Record) { r.Components[1].Action.Needs[0].Output = sum(nil) }
+		f.onRecord = func(r *compile.Record) { r.Components[2].Action.Needs[0].Output = sum(nil) }
 	}},
 	{test: "provenance/inputs-chained", change: func(f *fixture) {
-		f.onRecord = func(r *compile.Record) { r.Components[0].Action.Tree = sum(nil) }
+		f.onRecord = func(r *compile.Record) { r.Components[1].Action.Tree = sum(nil) }
 	}},
 	{test: "provenance/commands-complete", change: func(f *fixture) {
-		f.onRecord = func(r *compile.Record) { r.Components[0].Result.Commands[0].Exit = 2 }
+		f.onRecord = func(r *compile.Record) { r.Components[1].Result.Commands[0].Exit = 2 }
 	}},
 	{test: "provenance/commands-complete", change: func(f *fixture) {
-		f.onRecord = func(r *compile.Record) { r.Components[0].Result.Commands = nil }
+		f.onRecord = func(r *compile.Record) { r.Components[1].Result.Commands = nil }
 	}},
 	{test: "provenance/hermetic", change: func(f *fixture) {
-		f.onRecord = func(r *compile.Record) { r.Components[0].Result.Hermetic.Interfaces = []string{"eth0"} }
+		f.onRecord = func(r *compile.Record) { r.Components[1].Result.Hermetic.Interfaces = []string{"eth0"} }
 	}},
 	{test: "provenance/licences-kept", change: func(f *fixture) {
-		f.onRecord = func(r *compile.Record) { delete(r.Components[0].Result.Output.Parts, compile.PartLicenses) }
+		f.onRecord = func(r *compile.Record) { delete(r.Components[1].Result.Output.Parts, compile.PartLicenses) }
 	}},
 
 	{test: "hardening/pie", change: fact("pie", analyze.Absent)},

@@ -62,8 +62,14 @@ func FromRecord(rec *compile.Record, added time.Time) (*Image, error) {
 		layers[l.Component] = l.Digest
 	}
 	for _, c := range rec.Components {
+		needs := slices.Clone(c.Component.Needs)
+		for _, n := range c.Action.Needs { // the C library is needed without being named
+			if !slices.Contains(needs, n.Name) {
+				needs = append(needs, n.Name)
+			}
+		}
 		img.Components = append(img.Components, Component{
-			Name: c.Component.Name, Version: c.Component.Version, PURL: c.Component.PURL, Needs: slices.Clone(c.Component.Needs),
+			Name: c.Component.Name, Version: c.Component.Version, PURL: c.Component.PURL, Needs: needs,
 			Key: c.Key, Output: c.Result.Output.Digest, Layer: layers[c.Component.Name],
 		})
 	}
