@@ -112,7 +112,7 @@ func internalParameters(f *facts, level int) map[string]any {
 		// What a toolchain links in itself is not from verified source unless
 		// the toolchain is: the image's chain begins at this seed.
 		"cleanstart_slsa_v01_level4": slsaMatrix(f, level),
-		"cleanstart_inheritance": map[string]any{"seed": f.record.Toolchain.Digest, "linked": runtime},
+		"cleanstart_inheritance":     map[string]any{"seed": f.record.Toolchain.Digest, "linked": runtime},
 	}
 }
 

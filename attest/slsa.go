@@ -51,7 +51,7 @@ func slsaMatrix(f *facts, level int) []requirement {
 		{"scripted-build", "build", met, "every command comes from the recorded recipe", spec},
 		{"build-service", "build", service, whyService, ""},
 		{"build-as-code", "build", met, "the specification is a file with a digest", spec},
-		{"ephemeral-environment", "build", met, "every action has a private copy of its tree and a root of its own", tools},
+		{"ephemeral-environment", "build", isHermetic, "a root and a copy of the tree for each action, in namespaces as measured from inside", tools},
 		{"isolated", "build", isHermetic, "namespaces as measured from inside, by component", ""},
 		{"parameterless", "build", met, "the specification is the only external parameter", spec},
 		{"hermetic", "build", isHermetic, "network devices and a probe as measured from inside, by component", ""},
