@@ -57,4 +57,3 @@ func BenchmarkUniverse(b *testing.B) {
 		}
 	}
 }
-

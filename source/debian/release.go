@@ -100,7 +100,9 @@ func verifyRelease(b []byte, e *Entry, c *Config, now time.Time) (*release, erro
 	if i := bytes.Index(b, []byte("-----BEGIN PGP SIGNED MESSAGE-----")); len(bytes.TrimSpace(b[:i])) > 0 || len(bytes.TrimSpace(rest)) > 0 {
 		return nil, fmt.Errorf("%w: text outside the signed message", ErrSignature)
 	}
-	config := &packet.Config{Time: func() time.Time { return now }}
+	// The zero time leaves the signature's own dates to us; that of the key is
+	// judged at the moment of signing in any case.
+	config := &packet.Config{Time: func() time.Time { return time.Time{} }}
 	md, err := openpgp.VerifyDetachedSignatureReader(keyring, bytes.NewReader(block.Bytes), block.ArmoredSignature.Body, config)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
@@ -118,8 +120,12 @@ func verifyRelease(b []byte, e *Entry, c *Config, now time.Time) (*release, erro
 	if err != nil {
 		return nil, err
 	}
-	if !c.IgnoreDate && md.Signature.CreationTime.After(now.Add(skew)) {
-		return nil, fmt.Errorf("%w: signed in the future, %s", ErrExpired, md.Signature.CreationTime.UTC().Format(time.RFC3339))
+	made := md.Signature.CreationTime
+	if !c.IgnoreDate && made.After(now.Add(skew)) {
+		return nil, fmt.Errorf("%w: signed in the future, %s", ErrExpired, made.UTC().Format(time.RFC3339))
+	}
+	if now.After(made) && md.Signature.SigExpired(now) {
+		return nil, fmt.Errorf("%w: its signature of %s has expired", ErrExpired, made.UTC().Format(time.RFC3339))
 	}
 	r.signer = fingerprint(md.SignedBy.Entity)
 	return r, nil
