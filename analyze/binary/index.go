@@ -299,9 +299,9 @@ func isShared(b []byte) bool {
 	return len(b) > 18 && bytes.HasPrefix(b, []byte(elf.ELFMAG)) && b[16] == byte(elf.ET_DYN) && b[17] == 0
 }
 
-// origin is the component that the code at an address comes from, "" when the
+// Origin is the component that the code at an address comes from, "" when the
 // map does not say.
-func (p *Program) origin(addr uint64) string {
+func (p *Program) Origin(addr uint64) string {
 	if o := p.object(addr); o != nil {
 		return o.Origin
 	}

@@ -20,13 +20,13 @@ type Code struct {
 	Program *Program
 	Address uint64 // of its first instruction
 	End     uint64 // Address for a row of a line table
-	How     string // symbol, body, inlined or line-row
+	How     string // symbol, body, inlined, label or line-row
 }
 
 // Location is where the code of one mapped function lies in the image.
 type Location struct {
 	Verdict analyze.Verdict
-	How     string // symbol, body, inlined, line-row; not-compiled, no-code
+	How     string // symbol, body, inlined, label, line-row; not-compiled, no-code
 	Reason  string
 	Code    []Code // sorted by program and address; empty unless Present
 }
@@ -64,7 +64,7 @@ func (w *World) Locate(component string, f advisory.Function) Location {
 				same = w.same(c, g.File, f.File)
 			default: // only a symbol: whose object it is in decides
 				same = slices.ContainsFunc(g.Instances, func(i dwarfx.Instance) bool {
-					o := p.origin(i.Low)
+					o := p.Origin(i.Low)
 					return o == "" || o == component
 				})
 			}
@@ -127,7 +127,7 @@ func (w *World) Locate(component string, f advisory.Function) Location {
 }
 
 func strongest(code []Code) string {
-	for _, how := range []string{"symbol", "body", "inlined"} {
+	for _, how := range []string{"symbol", "body", "inlined", "label"} {
 		if slices.ContainsFunc(code, func(c Code) bool { return c.How == how }) {
 			return how
 		}

@@ -257,8 +257,11 @@ func (b *builder) named(k key) *Function {
 // without a file: a clone, an alias, assembly.
 func (b *builder) symbols(list []elf.Symbol) {
 	for _, s := range list {
+		kind := Symbol
 		switch elf.ST_TYPE(s.Info) {
-		case elf.STT_FUNC, elf.STT_GNU_IFUNC, elf.STT_NOTYPE:
+		case elf.STT_FUNC, elf.STT_GNU_IFUNC:
+		case elf.STT_NOTYPE:
+			kind = Label
 		default:
 			continue
 		}
@@ -275,6 +278,6 @@ func (b *builder) symbols(list []elf.Symbol) {
 		if f == nil {
 			f = b.named(key{name: name})
 		}
-		f.Instances = append(f.Instances, Instance{Symbol, s.Value, s.Value + s.Size})
+		f.Instances = append(f.Instances, Instance{kind, s.Value, s.Value + s.Size})
 	}
 }

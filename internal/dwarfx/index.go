@@ -22,9 +22,10 @@ const (
 	Symbol  Kind = iota // a symbol of the function's name, or of a clone of it
 	Body                // the function's own body, by its debug information
 	Inlined             // inlined into another function
+	Label               // a symbol without a type: assembly, and maybe data in the text
 )
 
-var kinds = [...]string{Symbol: "symbol", Body: "body", Inlined: "inlined"}
+var kinds = [...]string{Symbol: "symbol", Body: "body", Inlined: "inlined", Label: "label"}
 
 func (k Kind) String() string { return kinds[k] }
 
