@@ -1,0 +1,134 @@
+package suite
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cleanstart/cleanstart/analyze"
+	"github.com/cleanstart/cleanstart/compile"
+	"github.com/cleanstart/cleanstart/internal/need"
+	"github.com/cleanstart/cleanstart/internal/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.Init()
+	os.Exit(m.Run())
+}
+
+// programSource misbehaves as its first argument says.
+const programSource = `
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
+static int fetch(const char *url) { /* http://127.0.0.1:PORT/path */
+	int port = 0;
+	char path[256] = "", buf[4096];
+	if (sscanf(url, "http://127.0.0.1:%d%255s", &port, path) < 1) return 3;
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int s = socket(AF_INET, SOCK_STREAM, 0);
+	if (connect(s, (struct sockaddr *)&a, sizeof a)) return 4;
+	dprintf(s, "GET %s HTTP/1.0\r\n\r\n", path);
+	for (ssize_t n; (n = read(s, buf, sizeof buf)) > 0;) fwrite(buf, 1, n, stdout);
+	return 0;
+}
+
+int main(int argc, char **argv) {
+	const char *how = argc > 1 ? argv[1] : "";
+	puts("app 1");
+	if (!strncmp(how, "http:", 5)) return fetch(how);
+	if (!strcmp(how, "--write")) { FILE *f = fopen("/state", "w"); if (f) { fputs("x", f); fclose(f); } }
+	if (!strcmp(how, "--temp")) { FILE *f = fopen("/tmp/x", "w"); return f ? 0 : 1; }
+	if (!strcmp(how, "--user")) return getuid() == 65532 ? 0 : 1;
+	if (!strcmp(how, "--random")) { FILE *f = fopen("/dev/urandom", "r"); printf("%d %d\n", getc(f) * 256 + getc(f), getc(f)); }
+	if (!strcmp(how, "--crash")) raise(SIGSEGV);
+	if (!strcmp(how, "--complain")) fputs("app: error while loading shared libraries: libx.so\n", stderr);
+	if (!strcmp(how, "--big")) { volatile char *p = malloc(64 << 20); for (int i = 0; i < 64 << 20; i += 4096) p[i] = 1; }
+	if (!strcmp(how, "--wait")) { fflush(stdout); pause(); }
+	return 0;
+}
+`
+
+// compileProgram compiles the program on this machine.
+func compileProgram(t *testing.T) []byte {
+	t.Helper()
+	gcc, err := exec.LookPath("gcc")
+	if err != nil {
+		need.Skip(t, "gcc", err.Error())
+	}
+	dir := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(dir, "app.c"), []byte(programSource), 0o644))
+	cmd := exec.Command(gcc, "-O1", "-static", "-s", "-o", "app", "app.c")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		need.Skip(t, "gcc", "it cannot link statically: "+string(out))
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "app"))
+	check(t, err)
+	return b
+}
+
+// TestRealProcesses runs the families that start processes in a real sandbox,
+// on a program that behaves and then on one that does not.
+func TestRealProcesses(t *testing.T) {
+	var tests []Test
+	for _, x := range All() {
+		if slices.Contains([]string{Function, Confinement}, x.Family) || slices.Contains([]string{"performance/start-up", "performance/memory", "provenance/rootfs-is-the-layers"}, x.ID) {
+			tests = append(tests, x)
+		}
+	}
+	app := compileProgram(t)
+	for _, c := range []struct {
+		how    string
+		failed []string
+		change func(*fixture)
+	}{
+		{how: "--temp"},
+		{how: "--write", failed: []string{"confinement/writes-nothing"}},
+		{how: "--user", failed: []string{"confinement/any-user"}},
+		{how: "--random", failed: []string{"function/deterministic"}},
+		{how: "--complain", failed: []string{"function/clean-start"}},
+		{how: "--big", failed: []string{"confinement/limits", "performance/memory"}, change: func(f *fixture) { f.bounds.Memory = 32 << 20 }},
+		{how: "--version", failed: []string{"function/entrypoint-starts"}, change: func(f *fixture) { f.spec.Cmd = []string{"--crash"} }},
+		{how: "--version", change: func(f *fixture) { // a service: still running when time is up
+			f.spec.Cmd, f.bounds.Check = []string{"--wait"}, 2*time.Second
+		}},
+		{how: "--version", failed: []string{"function/workload-runs"}, change: func(f *fixture) {
+			f.spec.Workload[0].Stdout = "404 not expected"
+		}},
+	} {
+		f := good()
+		f.elf["usr/bin/app"] = app
+		f.spec.Checks = []compile.Run{{Name: c.how, Args: []string{"/usr/bin/app", c.how}, Stdout: "app 1"}}
+		f.spec.Workload = []compile.Run{{Name: "fetch", Args: []string{"/usr/bin/app", "{server}/hello"}, Stdout: "hello from"}}
+		if c.change != nil {
+			c.change(f)
+		}
+		s, opts := f.build(t)
+		opts.run = nil
+		results, err := Run(t.Context(), tests, s, opts)
+		check(t, err)
+		var got []string
+		for _, r := range results {
+			if slices.ContainsFunc(r.Detail, func(d string) bool { return strings.Contains(d, sandbox.ErrNoUserNamespaces.Error()) }) {
+				need.Skip(t, "userns", r.Detail[0])
+			}
+			if r.Status != analyze.Passed {
+				got = append(got, r.ID)
+				t.Logf("%s: %s: %q", c.how, r.ID, r.Detail)
+			}
+		}
+		if !slices.Equal(got, c.failed) {
+			t.Errorf("%s: failed %q, want %q", c.how, got, c.failed)
+		}
+	}
+}
