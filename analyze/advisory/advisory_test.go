@@ -360,3 +360,29 @@ func BenchmarkMatch(b *testing.B) {
 		}
 	}
 }
+
+// The records that the quickstart ships are of the form that is read here, and
+// reach what the quickstart builds.
+func TestQuickstartAdvisories(t *testing.T) {
+	db, err := Load(os.DirFS(filepath.Join("..", "..", "examples", "quickstart", "advisories")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, version string
+		in, out       int
+	}{{"curl", "7.88.1", 17, 0}, {"zlib", "1.2.13", 2, 1}, {"musl", "1.2.3", 1, 1}} {
+		in, out, err := db.Match(c.name, c.version, "pkg:generic/"+c.name+"@"+c.version)
+		if err != nil || len(in) != c.in || len(out) != c.out {
+			t.Errorf("%s %s: %d match, %d excluded, %v; want %d, %d", c.name, c.version, len(in), len(out), err, c.in, c.out)
+		}
+		for _, m := range in {
+			if m.Undecided || m.Advisory.Map.Completeness != Reviewed || len(m.Advisory.Map.Functions) == 0 {
+				t.Errorf("%s: %+v", m.Advisory.ID, m)
+			}
+			if m.Advisory.FixedAfter(c.version) == "" && m.Advisory.ID != "CVE-2023-45853" {
+				t.Errorf("%s names no fixed version", m.Advisory.ID)
+			}
+		}
+	}
+}

@@ -23,7 +23,7 @@ type Body struct {
 // what a [advisory.Fix] names as the fixed form.
 //
 // [advisory.Fix]: https://pkg.go.dev/github.com/cleanstart/cleanstart/analyze/advisory#Fix
-func Bodies(src []byte) []Body { return lex(src, nil).bodies() }
+func Bodies(src []byte) []Body { return lex(src, nil, nil).bodies() }
 
 // bodies walks the external declarations: a '{' that follows a parameter list
 // opens a function, any other belongs to a type or an initialiser.
@@ -136,15 +136,12 @@ var attributes = map[string]bool{
 	"__typeof__": true, "__typeof": true, "typeof": true, "_Atomic": true, "_Static_assert": true, "__extension__": true,
 }
 
-// mayDefine reports whether the name occurs in a way that could be the head of
+// mayDefine reports whether a name that was asked for occurs in a way that could be the head of
 // a function definition, at any depth. It errs towards true: a prototype with
 // attributes counts.
 func (u *unit) mayDefine(name string) bool {
 	ts := u.tokens
-	for i, t := range ts {
-		if t.kind != ident || !t.is(name) {
-			continue
-		}
+	for _, i := range u.at[name] {
 		k := i + 1
 		for k < len(ts) && ts[k].is(")") { // (name)(…)
 			k++
@@ -156,6 +153,12 @@ func (u *unit) mayDefine(name string) bool {
 			continue
 		}
 		k = u.match(k)
+		if k >= len(ts) {
+			return true
+		}
+		for k+1 < len(ts) && attributes[string(ts[k].b)] && ts[k+1].is("(") {
+			k = u.match(k + 1)
+		}
 		if k >= len(ts) {
 			return true
 		}
@@ -194,7 +197,7 @@ func (u *unit) defined() (names map[string]int, err error) {
 		return nil, err
 	}
 	cfg := &cc.Config{ABI: abi, FS: noFiles{}, FSOnly: true, ExpansionLimit: 1 << 24}
-	tree, err := cc.Parse(cfg, []cc.Source{{Name: "<prelude>", Value: prelude}, {Name: "unit", Value: u.code}})
+	tree, err := cc.Parse(cfg, []cc.Source{{Name: "<prelude>", Value: prelude}, {Name: "unit", Value: u.code()}})
 	if err != nil {
 		if s := err.Error(); len(s) > maxErrorText {
 			err = errors.New(s[:maxErrorText])

@@ -30,7 +30,7 @@ func inspect(debug fs.FS, u compile.Unit, q question) facts {
 		f.err = err
 		return f
 	}
-	x := lex(src, q.macros)
+	x := lex(src, q.macros, q.names)
 	f.defined, f.doubt, f.macros = map[string]bool{}, map[string]bool{}, map[string]macro{}
 	f.bodies, f.files, f.events = map[string][]Body{}, map[string]bool{}, map[string]bool{}
 	for i, name := range x.files {

@@ -38,8 +38,23 @@ type unit struct {
 	events   map[string][]event // by macro, of those asked for
 	first    int                // first '{' of the main file, an index into tokens; -1 for none
 	restores bool               // #pragma pop_macro: definitions that leave no trace
-	code     []byte             // the text without directives, line for line
+	src      []byte
+	blank    [][2]int         // the directives in src
+	at       map[string][]int // where the names asked for are, indices into tokens
 	wanted   map[string]bool
+}
+
+// code is the text without directives, line for line.
+func (u *unit) code() []byte {
+	out := bytes.Clone(u.src)
+	for _, r := range u.blank {
+		for k := r[0]; k < r[1]; k++ {
+			if out[k] != '\n' {
+				out[k] = ' '
+			}
+		}
+	}
+	return out
 }
 
 // operators of more than one character, longest first.
@@ -50,11 +65,11 @@ var operators = [][]byte{
 	[]byte("|="), []byte("##"), []byte("<:"), []byte(":>"), []byte("<%"), []byte("%>"), []byte("%:"),
 }
 
-// lex takes preprocessed C apart and keeps what happens to the macros asked
-// for. It accepts any bytes: what is no token of C becomes punctuation, and
+// lex takes preprocessed C apart. It keeps what happens to the macros asked
+// for, and where the names asked for occur. It accepts any bytes: what is no token of C becomes punctuation, and
 // the parser is there to object.
-func lex(src []byte, macros map[string]bool) *unit {
-	u := &unit{events: map[string][]event{}, first: -1, code: bytes.Clone(src), tokens: make([]token, 0, len(src)/16), wanted: macros}
+func lex(src []byte, macros, names map[string]bool) *unit {
+	u := &unit{src: src, events: map[string][]event{}, at: map[string][]int{}, first: -1, tokens: make([]token, 0, len(src)/16), wanted: macros}
 	known := map[string]int32{"": 0}
 	u.files = []string{""}
 	file, start := int32(0), true
@@ -92,11 +107,7 @@ func lex(src []byte, macros map[string]bool) *unit {
 				end++
 			}
 			end = min(end, len(src))
-			for k := i; k < end; k++ {
-				if u.code[k] != '\n' {
-					u.code[k] = ' '
-				}
-			}
+			u.blank = append(u.blank, [2]int{i, end})
 			if name, ok := u.directive(src[i+1 : end]); ok {
 				id, seen := known[name]
 				if !seen {
@@ -114,6 +125,9 @@ func lex(src []byte, macros map[string]bool) *unit {
 		t := token{k, file, src[i : i+n]}
 		if k == punct && c == '{' && u.first < 0 && u.main(file) {
 			u.first = len(u.tokens)
+		}
+		if k == ident && names[string(t.b)] {
+			u.at[string(t.b)] = append(u.at[string(t.b)], len(u.tokens))
 		}
 		u.tokens = append(u.tokens, t)
 		i += n
