@@ -1,0 +1,102 @@
+// Quickstart takes signed upstream tarballs to a hardened container image with
+// findings, VEX and eleven signed artifacts, in one directory.
+//
+//	go run ./examples/quickstart -out qs
+//	go run ./examples/quickstart -spec examples/quickstart/tls.yaml -out tls
+package main
+
+import (
+	"context"
+	"embed"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/cleanstart/cleanstart/compile"
+	"github.com/cleanstart/cleanstart/compile/local"
+	"github.com/cleanstart/cleanstart/examples/internal/pipeline"
+	"github.com/cleanstart/cleanstart/examples/internal/progress"
+)
+
+// builtin is what a run without flags uses, so that the program needs no file
+// beside it.
+//
+//go:embed *.yaml keys advisories
+var builtin embed.FS
+
+func main() {
+	local.Init() // before anything else: a sandbox's first process is this program
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "quickstart:", pipeline.Explain(err))
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("quickstart", flag.ExitOnError)
+	out := flags.String("out", "", "directory to write; an earlier run there is replaced")
+	specFile := flags.String("spec", "", "specification; its keys lie beside it (default: musl, zlib and curl, built in)")
+	advisories := flags.String("advisories", "", "directory of OSV records (default: a small set, built in)")
+	cache := flags.String("cache", "", "cache directory (default: in the user's)")
+	key := flags.String("key", "", "PEM private key to sign with; its password in COSIGN_PASSWORD (default: a new one)")
+	flags.Parse(args)
+	if *out == "" || flags.NArg() > 0 {
+		return fmt.Errorf("usage: quickstart -out DIR [-spec FILE] [-advisories DIR] [-cache DIR] [-key FILE]")
+	}
+	if *cache == "" {
+		dir, err := pipeline.DefaultCache()
+		if err != nil {
+			return err
+		}
+		*cache = dir
+	}
+	var files fs.FS = builtin
+	name := "quickstart.yaml"
+	if *specFile != "" {
+		files, name = os.DirFS(filepath.Dir(*specFile)), filepath.Base(*specFile)
+	}
+	osv, err := fs.Sub(builtin, "advisories")
+	if err != nil {
+		return err
+	}
+	if *advisories != "" {
+		osv = os.DirFS(*advisories)
+	}
+
+	spec, err := compile.LoadSpec(files, name)
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	id, err := pipeline.NewIdentity(*key, os.Getenv("COSIGN_PASSWORD"), now)
+	if err != nil {
+		return err
+	}
+	board := progress.New(os.Stderr)
+	workshop, err := pipeline.Open(ctx, pipeline.Settings{Cache: *cache, Now: now, Board: board})
+	if err != nil {
+		return err
+	}
+	defer workshop.Close()
+	built, err := workshop.Build(ctx, spec, files)
+	if err != nil {
+		return err
+	}
+	judged, err := workshop.Judge(ctx, built.Image, osv)
+	if err != nil {
+		return err
+	}
+	if _, err := workshop.Attest(ctx, judged, id, *out); err != nil {
+		return err
+	}
+	board.Close()
+	pipeline.Summary(os.Stdout, judged, *out)
+	return judged.Err()
+}
