@@ -294,8 +294,10 @@ func componentRecord(c *Component, t tree, item *Item) (ComponentRecord, error) 
 	if err != nil {
 		return ComponentRecord{}, fmt.Errorf("build log of %s: %w", c.Name, err)
 	}
+	result := item.Result
+	result.Output.Dir = "" // a place on this machine
 	return ComponentRecord{
 		Component: *c, Tree: t.Digest(), Archive: t.ArchiveDigest(), Place: t.Place(), Proofs: t.Proofs(),
-		Action: item.Action, Key: item.Key, Result: item.Result, Log: logDigest,
+		Action: item.Action, Key: item.Key, Result: result, Log: logDigest,
 	}, nil
 }
