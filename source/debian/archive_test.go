@@ -3,6 +3,7 @@ package debian_test
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"errors"
 	"io"
 	"net/url"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
 	"github.com/cleanstart/cleanstart/source/debian"
@@ -225,6 +229,7 @@ func TestReleaseSignature(t *testing.T) {
 		make func(a *debiantest.Archive)
 		conf func(c *debian.Config, o *debian.Options)
 		want error // nil: accepted
+		text string
 	}{
 		{name: "good"},
 		{name: "signed by a stranger", make: func(a *debiantest.Archive) { resign(a, stranger) }, want: debian.ErrSignature},
@@ -258,6 +263,7 @@ func TestReleaseSignature(t *testing.T) {
 			a.Signed = debiantest.Now.AddDate(0, 3, 0)
 			a.Publish()
 		}, conf: func(_ *debian.Config, o *debian.Options) { o.Now = debiantest.Now.AddDate(0, 6, 0) }, want: debian.ErrSignature},
+		{name: "weak hash", make: func(a *debiantest.Archive) { weaken(t, a) }, want: debian.ErrSignature, text: "insecure message hash"},
 		{name: "still valid", make: func(a *debiantest.Archive) { until(a, debiantest.Now.AddDate(0, 0, 7)) }},
 		{name: "no longer valid", make: func(a *debiantest.Archive) { until(a, debiantest.Now.Add(time.Minute)) }, want: debian.ErrExpired},
 		{name: "no longer valid, frozen mirror", make: func(a *debiantest.Archive) { until(a, debiantest.Now.Add(time.Minute)) },
@@ -279,6 +285,9 @@ func TestReleaseSignature(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				t.Errorf("Open = %v, want %v", err, c.want)
 			}
+			if c.text != "" && (err == nil || !strings.Contains(err.Error(), c.text)) {
+				t.Errorf("Open = %v, want %q in it", err, c.text)
+			}
 		})
 	}
 }
@@ -288,6 +297,35 @@ func resign(a *debiantest.Archive, key *openpgp.Entity) {
 	a.Key = key
 	a.Publish()
 	a.Key = own
+}
+
+// weaken replaces the release's signature by one over SHA-1, which signers of
+// today no longer make.
+func weaken(t *testing.T, a *debiantest.Archive) {
+	t.Helper()
+	key := a.Key.PrivateKey
+	sig := &packet.Signature{
+		Version: key.Version, SigType: packet.SigTypeText, PubKeyAlgo: key.PubKeyAlgo, Hash: crypto.SHA1,
+		CreationTime: a.Signed, IssuerKeyId: &key.KeyId, IssuerFingerprint: key.Fingerprint,
+	}
+	text, _, _ := strings.Cut(string(a.File("dists/stable/InRelease")), "-----BEGIN PGP SIGNATURE-----")
+	block, _ := clearsign.Decode(a.File("dists/stable/InRelease"))
+	h := crypto.SHA1.New()
+	h.Write(block.Bytes)
+	if err := sig.Sign(h, key, &packet.Config{NonDeterministicSignaturesViaNotation: packet.BoolPointer(false)}); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	b.WriteString(strings.Replace(text, "Hash: SHA256", "Hash: SHA1", 1))
+	w, err := armor.Encode(&b, openpgp.SignatureType, nil)
+	if err == nil {
+		err = errors.Join(sig.Serialize(w), w.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.WriteByte('\n')
+	a.Put("dists/stable/InRelease", b.Bytes())
 }
 
 func until(a *debiantest.Archive, t time.Time) {

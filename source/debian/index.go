@@ -146,7 +146,8 @@ func (a *Archive) loadIndex(ctx context.Context, s *suite, name string, kind ind
 func buildBody(r io.Reader, kind indexKind) ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteByte('\n')
-	err := eachParagraph(io.LimitReader(r, maxBody), kind.fields, func(v []string) error {
+	limited := &io.LimitedReader{R: r, N: maxBody}
+	err := eachParagraph(limited, kind.fields, func(v []string) error {
 		if !safeName(v[0]) || v[1] == "" || strings.ContainsAny(v[1], "\n\t ") {
 			return fmt.Errorf("malformed package %.60q version %.60q", v[0], v[1])
 		}
@@ -158,6 +159,9 @@ func buildBody(r io.Reader, kind indexKind) ([]byte, error) {
 		b.WriteByte('\n')
 		return nil
 	})
+	if err == nil && limited.N == 0 {
+		err = fmt.Errorf("index is larger than %d bytes", int64(maxBody))
+	}
 	return b.Bytes(), err
 }
 
