@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -265,6 +266,7 @@ func readBounded(r io.Reader, max int64) ([]byte, error) {
 
 // urls are the locations of a path of the entry's archive.
 func (e *Entry) urls(p string) []string {
+	p = (&url.URL{Path: p}).EscapedPath()
 	out := make([]string, len(e.URIs))
 	for i, u := range e.URIs {
 		out[i] = u + "/" + p
