@@ -59,7 +59,7 @@ func NewIdentity(file, password string, now time.Time) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
-	tsa, err := timestamp.New(timestamp.Config{Clock: func() time.Time { return now }})
+	tsa, err := timestamp.New(timestamp.Config{Clock: func() time.Time { return now }, Random: rand.Reader})
 	if err != nil {
 		return nil, err
 	}
