@@ -46,7 +46,7 @@ const maxOutput = 1 << 20
 // start runs one process of the image as its configuration says: its user,
 // environment and directory, a read-only root, an empty /tmp, no capability,
 // no network but a loopback that the local server needs.
-func (s *Subject) start(ctx context.Context, r compile.Run, v variant) (*ran, error) {
+func (s *Subject) start(ctx context.Context, r compile.Run, v variant) (_ *ran, err error) {
 	if s.Rootfs == "" {
 		return nil, errors.New("the image was not unpacked, so no process of it can run")
 	}
@@ -54,7 +54,7 @@ func (s *Subject) start(ctx context.Context, r compile.Run, v variant) (*ran, er
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(work)
+	defer func() { err = errors.Join(err, sandbox.RemoveAll(work)) }()
 	cfg, err := s.configuration(work, v)
 	if err != nil {
 		return nil, err

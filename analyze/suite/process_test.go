@@ -77,20 +77,16 @@ func compileProgram(t *testing.T) []byte {
 	return b
 }
 
-// TestRealProcesses runs the families that start processes in a real sandbox,
-// on a program that behaves and then on one that does not.
+// TestRealProcesses runs the tests that start processes in a real sandbox: all
+// of them on a program that behaves, and on one that does not those that must
+// see it, beside one that must not.
 func TestRealProcesses(t *testing.T) {
-	var tests []Test
-	for _, x := range All() {
-		if slices.Contains([]string{Function, Confinement}, x.Family) || slices.Contains([]string{"performance/start-up", "performance/memory", "provenance/rootfs-is-the-layers"}, x.ID) {
-			tests = append(tests, x)
-		}
-	}
 	app := compileProgram(t)
 	for _, c := range []struct {
 		how    string
 		failed []string
 		change func(*fixture)
+		also   string // a test that must pass
 	}{
 		{how: "--temp"},
 		{how: "--write", failed: []string{"confinement/writes-nothing"}},
@@ -99,13 +95,21 @@ func TestRealProcesses(t *testing.T) {
 		{how: "--complain", failed: []string{"function/clean-start"}},
 		{how: "--big", failed: []string{"confinement/limits", "performance/memory"}, change: func(f *fixture) { f.bounds.Memory = 32 << 20 }},
 		{how: "--version", failed: []string{"function/entrypoint-starts"}, change: func(f *fixture) { f.spec.Cmd = []string{"--crash"} }},
-		{how: "--version", change: func(f *fixture) { // a service: still running when time is up
-			f.spec.Cmd, f.bounds.Check = []string{"--wait"}, 2*time.Second
-		}},
 		{how: "--version", failed: []string{"function/workload-runs"}, change: func(f *fixture) {
 			f.spec.Workload[0].Stdout = "404 not expected"
 		}},
+		{how: "--version", failed: []string{"function/workload-runs"}, also: "function/entrypoint-starts", change: func(f *fixture) {
+			f.spec.Cmd, f.bounds.Check = []string{"--wait"}, 3*time.Second // a service is still running when time is up
+			f.spec.Workload[0].Args = []string{"/usr/bin/app", "--wait"}   // what must end is not
+		}},
 	} {
+		var tests []Test
+		for _, x := range All() {
+			starts := x.Family == Function || x.Family == Confinement || x.ID == "performance/start-up" || x.ID == "performance/memory"
+			if starts && c.failed == nil || slices.Contains(c.failed, x.ID) || x.ID == "provenance/rootfs-is-the-layers" || x.ID == c.also {
+				tests = append(tests, x)
+			}
+		}
 		f := good()
 		f.elf["usr/bin/app"] = app
 		f.spec.Checks = []compile.Run{{Name: c.how, Args: []string{"/usr/bin/app", c.how}, Stdout: "app 1"}}
