@@ -278,4 +278,3 @@ func manifestRecorded(_ context.Context, s *Subject) Outcome {
 	check("configuration", s.Record.Image.Config, c, err)
 	return verdict(wrong, "manifest %s", d)
 }
-
