@@ -386,3 +386,10 @@ func TestQuickstartAdvisories(t *testing.T) {
 		}
 	}
 }
+
+func TestFourthFieldIsUndecided(t *testing.T) {
+	r := Range{Type: "SEMVER", Events: []Event{{Introduced: "1.2.3"}, {Fixed: "1.2.4"}}}
+	if got := r.eval("1.2.3.1", ""); got == outside {
+		t.Errorf("eval(1.2.3.1) in [1.2.3, 1.2.4) = outside, want a candidate")
+	}
+}

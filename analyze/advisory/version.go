@@ -7,10 +7,12 @@ import (
 	"github.com/google/osv-scalibr/semantic"
 )
 
-// plain is a version that orders by SemVer 2.0 rules whatever the number of
-// its numeric components. Letters behind the numbers (OpenSSL 1.0.2k, OpenSSH
+// plain is a version of one to three numeric components, which orders by
+// SemVer 2.0 rules. A fourth one is none of SemVer's: its comparator puts
+// 1.2.3.1 before 1.2.3, so such a version stays undecided. Letters behind the
+// numbers (OpenSSL 1.0.2k, OpenSSH
 // 9.2p1) order differently in every project, so they do not count.
-var plain = regexp.MustCompile(`^v?[0-9]{1,18}(\.[0-9]{1,18})*(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?(\+[0-9A-Za-z.-]+)?$`)
+var plain = regexp.MustCompile(`^v?[0-9]{1,18}(\.[0-9]{1,18}){0,2}(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?(\+[0-9A-Za-z.-]+)?$`)
 
 // order compares versions of one kind of range.
 type order struct {
