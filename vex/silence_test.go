@@ -226,7 +226,7 @@ func check(t *testing.T, f *analyze.Finding) (silenced bool) {
 func TestNoSilenceWithoutProof(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	silenced := 0
-	for range 50_000 {
+	for range 10_000 {
 		b := make([]byte, 120)
 		for i := range b {
 			b[i] = byte(rng.Uint32())
@@ -235,7 +235,7 @@ func TestNoSilenceWithoutProof(t *testing.T) {
 			silenced++
 		}
 	}
-	if silenced < 1000 {
+	if silenced < 200 {
 		t.Errorf("only %d of the findings were silenced: the property was hardly tried", silenced)
 	}
 }
