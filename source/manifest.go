@@ -203,7 +203,7 @@ func checkEntry(root *os.Root, e entry) error {
 	var ok bool
 	switch e.kind {
 	case 'd':
-		ok = info.IsDir()
+		ok = info.IsDir() && info.Mode().Perm() == 0o555
 	case 'f', 'x':
 		ok = info.Mode().IsRegular() && info.Mode().Perm() == fileMode(e.kind) &&
 			info.Size() == e.size && info.ModTime().Equal(e.mtime)

@@ -353,7 +353,11 @@ func (s *session) unpacked(hex string) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m, m.check(s.cache.tree(hex), nil)
+	if err := m.check(s.cache.tree(hex), nil); err != nil {
+		return nil, err
+	}
+	// A crash may have come between the move and the last step of sealing.
+	return m, os.Chmod(s.cache.tree(hex), 0o555)
 }
 
 func (s *session) unpack(ctx context.Context, f *found) (*manifest, error) {
