@@ -40,6 +40,7 @@ type World struct {
 	components map[string]*compile.ComponentRecord
 	image      *compile.Image
 	units      map[unitKey]compile.Unit
+	texts      texts
 }
 
 type unitKey struct{ component, digest string } // of the object

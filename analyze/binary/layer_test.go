@@ -219,18 +219,47 @@ func TestLayerFailsClosed(t *testing.T) {
 	}
 }
 
-// GCC leaves no trace of an inlined copy at -g1 when its instructions were
-// merged with those around it, and a trace with statement frontiers.
+// Where the instructions of an inlined copy were merged with those around it,
+// GCC leaves a mark only with statement frontiers, and no mark at all where
+// everything was computed in advance. Absent is only what no live function
+// can have swallowed.
 func TestLayerMergedCopy(t *testing.T) {
-	for flag, want := range map[string]analyze.Verdict{
-		"-gstatement-frontiers": analyze.Present, "-gno-statement-frontiers": analyze.Unknown,
-	} {
-		lib := library()
-		lib.Flags = []string{flag}
-		s := binarytest.Build(t, binarytest.Bare(), lib, program())
-		if e := examine(t, s, "lib", advisory.Function{File: "src/a.c", Name: "only_inlined"}); e.Verdict != want {
-			t.Errorf("%s: %v (%v), want %v", flag, e.Verdict, e.Facts, want)
+	source := `
+static int in_both(int x) { return x * 7; }
+static int merged(int x) { return x * 7 + 3; }
+static int in_dead(int x) { return x * 7 + 5; }
+static int outer(int x) { return in_both(x) + 1; }
+static int folded(int x) { return x * 3; }
+int run(int x) { return merged(x) + x + 41 + outer(x) + folded(4); }
+int dead(int x) { return in_dead(x) + x + 41; }
+`
+	for _, flag := range []string{"-gstatement-frontiers", "-gno-statement-frontiers"} {
+		s := binarytest.Build(t, binarytest.Bare(), binarytest.Project{Name: "prog", Flags: []string{flag}, Files: map[string]string{"main.c": start, "lib.c": source}})
+		for name, want := range map[string]analyze.Verdict{"in_dead": analyze.Absent, "dead": analyze.Absent} {
+			if e := examine(t, s, "prog", advisory.Function{File: "lib.c", Name: name}); e.Verdict != want {
+				t.Errorf("%s: %s is %v (%v), want %v", flag, name, e.Verdict, e.Facts, want)
+			}
 		}
+		for _, name := range []string{"merged", "in_both", "outer", "folded"} {
+			if e := examine(t, s, "prog", advisory.Function{File: "lib.c", Name: name}); e.Verdict == analyze.Absent {
+				t.Errorf("%s: %s is absent, but a live function used it", flag, name)
+			}
+		}
+		for i := range s.Image.Record.Components[0].Result.Units {
+			s.Image.Record.Components[0].Result.Units[i].Preprocessed = ""
+		}
+		if e := examine(t, s, "prog", advisory.Function{File: "lib.c", Name: "in_dead"}); e.Verdict != analyze.Unknown {
+			t.Errorf("%s: without the unit's text in_dead is %v", flag, e.Verdict)
+		}
+	}
+}
+
+func TestLayerNoMark(t *testing.T) {
+	lib := library()
+	lib.Flags = []string{"-gno-statement-frontiers"}
+	s := binarytest.Build(t, binarytest.Bare(), lib, program())
+	if e := examine(t, s, "lib", advisory.Function{File: "src/a.c", Name: "only_inlined"}); e.Verdict != analyze.Unknown {
+		t.Errorf("only_inlined, of which no mark is left, is %v", e.Verdict)
 	}
 }
 

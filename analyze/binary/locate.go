@@ -52,7 +52,7 @@ func (w *World) Locate(component string, f advisory.Function) Location {
 	}
 	def, defErr := w.definition(c, f)
 	var l Location
-	elsewhere, compiled, lost := "", false, false
+	elsewhere, compiled := "", false
 	for _, p := range w.Programs {
 		if p.Debug == nil {
 			continue
@@ -74,7 +74,6 @@ func (w *World) Locate(component string, f advisory.Function) Location {
 				}
 				continue
 			}
-			lost = lost || g.Lost
 			for _, i := range g.Instances {
 				l.Code = append(l.Code, Code{p, i.Low, i.High, i.Kind.String()})
 			}
@@ -99,6 +98,7 @@ func (w *World) Locate(component string, f advisory.Function) Location {
 		l.Reason = fmt.Sprintf("%d pieces of its code are linked", len(l.Code))
 		return l
 	}
+	merged := w.Merged(component, f, func(_ *Program, g *dwarfx.Function) bool { return len(g.Instances) > 0 })
 	switch header := path.Ext(f.File) == ".h" || path.Ext(f.File) == ".hpp"; {
 	case len(w.Gaps) > 0:
 		l.Reason = w.Gaps[0]
@@ -106,8 +106,6 @@ func (w *World) Locate(component string, f advisory.Function) Location {
 		l.Reason = defErr.Error()
 	case !code(f.File):
 		l.Reason = f.File + " is no C or C++ source file"
-	case lost:
-		l.Reason = f.Name + " was inlined, and the debug information keeps no copy whose instructions were merged: compile with -gstatement-frontiers"
 	case def.macro:
 		l.Reason = f.Name + " is a macro, which leaves no trace"
 	case def.redirected:
@@ -116,6 +114,8 @@ func (w *World) Locate(component string, f advisory.Function) Location {
 		l.Reason = fmt.Sprintf("%s holds no definition of %s", f.File, f.Name)
 	case elsewhere != "" && !def.local:
 		l.Reason = fmt.Sprintf("a function of this name is linked from %s", elsewhere)
+	case merged != "":
+		l.Reason = merged
 	case !compiled:
 		l.Verdict, l.How = analyze.Absent, "not-compiled"
 		l.Reason = f.File + " is in no unit and no line table of the image"

@@ -10,6 +10,7 @@ import (
 	"github.com/cleanstart/cleanstart/analyze"
 	"github.com/cleanstart/cleanstart/analyze/advisory"
 	"github.com/cleanstart/cleanstart/analyze/binary"
+	"github.com/cleanstart/cleanstart/internal/dwarfx"
 )
 
 const doc = `usage answers whether the mapped functions can run: whether the sections that hold code of them are live in the
@@ -183,12 +184,24 @@ func (u *use) function(component string, f advisory.Function) (analyze.FunctionF
 		return fact, "a section with its code is live in " + strings.Join(fact.Where, ", ")
 	}
 	fact.How = "not-live"
+	why := u.Merged(component, f, u.lives)
 	if len(u.Gaps) > 0 {
-		fact.Verdict = analyze.Unknown
-		return fact, u.Gaps[0]
+		why = u.Gaps[0]
+	}
+	if why != "" {
+		fact.Verdict, fact.How = analyze.Unknown, ""
+		return fact, why
 	}
 	fact.Verdict = analyze.Absent
 	return fact, fmt.Sprintf("all %d pieces of its code lie in sections that nothing live refers to", dead)
+}
+
+// lives reports whether code of a function is live; without a graph it is.
+func (u *use) lives(p *binary.Program, f *dwarfx.Function) bool {
+	if l := u.graphs[p]; l != nil {
+		return l.lives(f)
+	}
+	return len(f.Instances) > 0
 }
 
 // api is Present where one of the names is used: live code refers to it, holds
@@ -209,6 +222,9 @@ func (u *use) api(component string, names []string) (analyze.Verdict, string) {
 	}
 	for _, name := range names {
 		if why := u.Declared(component, name); why != "" {
+			return analyze.Unknown, why
+		}
+		if why := u.Merged(component, advisory.Function{Name: name}, u.lives); why != "" {
 			return analyze.Unknown, why
 		}
 	}

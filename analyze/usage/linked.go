@@ -119,18 +119,23 @@ func (l *linked) at(addr uint64) bool {
 	return len(nodes) == 0
 }
 
+// lives reports whether code of a function lies in a live section.
+func (l *linked) lives(f *dwarfx.Function) bool {
+	for _, i := range f.Instances {
+		if l.reaches(binary.Code{Address: i.Low, End: i.High, How: i.Kind.String()}) {
+			return true
+		}
+	}
+	return false
+}
+
 // copies reports whether live code of a function of one of the names is
 // linked, under a symbol or inlined.
 func (l *linked) copies(names []string) (string, bool) {
 	for _, name := range names {
 		for _, f := range l.program.Debug.Functions(name) {
-			if f.Lost {
+			if l.lives(f) {
 				return name, true
-			}
-			for _, i := range f.Instances {
-				if l.reaches(binary.Code{Address: i.Low, End: i.High, How: i.Kind.String()}) {
-					return name, true
-				}
 			}
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
 )
 
 // builder fills an index.
@@ -18,7 +17,7 @@ type builder struct {
 	byKey   map[key]*Function
 	entries map[dwarf.Offset]entry
 	pending []pending
-	lost    []dwarf.Offset         // inlined functions of units that keep no markers
+	inlined []inlined              // functions that a unit inlined somewhere
 	bodies  map[uint64][]*Function // by start address
 }
 
@@ -39,6 +38,11 @@ type entry struct {
 type pending struct {
 	at dwarf.Offset
 	Instance
+}
+
+type inlined struct {
+	at   dwarf.Offset
+	unit int
 }
 
 // read walks all units. Functions are resolved at the end: an origin may lie
@@ -91,9 +95,9 @@ func (b *builder) read() error {
 	for at := range b.entries { // functions without any code
 		b.function(at)
 	}
-	for _, at := range b.lost {
-		if f := b.function(at); f != nil {
-			f.Lost = true
+	for _, i := range b.inlined {
+		if f := b.function(i.at); f != nil {
+			f.Inlined = append(f.Inlined, i.unit)
 		}
 	}
 	return nil
@@ -179,9 +183,7 @@ func (b *builder) subprogram(e *dwarf.Entry, files []*dwarf.LineFile, dir string
 		return fmt.Errorf("debug information: ranges of %q: %w", n.name, err)
 	}
 	if how, _ := e.Val(dwarf.AttrInline).(int64); how == 1 || how == 3 { // DW_INL_inlined, DW_INL_declared_inlined
-		if !marked(b.Units[len(b.Units)-1].Producer) {
-			b.lost = append(b.lost, e.Offset)
-		}
+		b.inlined = append(b.inlined, inlined{e.Offset, len(b.Units) - 1})
 	}
 	for _, r := range ranges {
 		live := b.Live(r[0])
@@ -193,22 +195,6 @@ func (b *builder) subprogram(e *dwarf.Entry, files []*dwarf.LineFile, dir string
 		}
 	}
 	return nil
-}
-
-// marked reports whether a compiler with these switches leaves a marker, a
-// copy without instructions, where an inlined copy was optimised away. GCC
-// does with statement frontiers, which are the default from -g2 on.
-func marked(producer string) bool {
-	yes := false
-	for _, a := range strings.Fields(producer) {
-		switch a {
-		case "-g", "-g2", "-g3", "-ggdb", "-ggdb2", "-ggdb3", "-gstatement-frontiers":
-			yes = true
-		case "-gno-statement-frontiers":
-			return false
-		}
-	}
-	return yes
 }
 
 // declared marks a declaration in entry.origin: no offset is that large.

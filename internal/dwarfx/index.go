@@ -31,7 +31,7 @@ func (k Kind) String() string { return kinds[k] }
 
 // Instance is one live piece of code, of addresses [Low, High). High == Low for
 // a symbol without a size, and for an inlined copy of which no instruction is
-// left: what it computed was merged into the code around it.
+// left: GCC marks some of those with -gstatement-frontiers.
 type Instance struct {
 	Kind      Kind
 	Low, High uint64
@@ -43,11 +43,11 @@ type Function struct {
 	File      string // as in the debug information, made absolute; "" where only a symbol is known
 	Line      int
 	Instances []Instance // sorted by Low, then Kind; empty when no code of it is live
-	// Lost is set when the compiler inlined the function in a unit whose debug
-	// information does not keep copies without an instruction of their own
-	// (GCC at -g1 without -gstatement-frontiers): having no instance proves
-	// nothing then.
-	Lost bool
+	// Inlined are the units, as indexes into File.Units, whose compiler inlined
+	// the function somewhere. It leaves an instance for most such places, and
+	// none where the copy was merged whole into the code around it: having no
+	// instance proves nothing while this is not empty.
+	Inlined []int
 }
 
 // Row is one live row of a line table.
@@ -139,6 +139,8 @@ func (x *File) sort() {
 				return cmp.Or(cmp.Compare(a.Low, b.Low), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.High, b.High))
 			})
 			f.Instances = slices.Compact(f.Instances)
+			slices.Sort(f.Inlined)
+			f.Inlined = slices.Compact(f.Inlined)
 		}
 	}
 	for name, rows := range x.files {

@@ -6,6 +6,7 @@ package binarytest
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -168,7 +169,11 @@ func (b *builder) compile(p Project, c *compile.ComponentRecord) []string {
 		b.run(src, args...)
 		body, err := os.ReadFile(o)
 		b.must(err)
-		c.Result.Units = append(c.Result.Units, compile.Unit{Source: u, Object: o, Language: language, Dir: ".", Args: args, Digest: digest(body)})
+		pre := ""
+		if language == "c" {
+			pre = b.preprocess(p.Name, u, src, args)
+		}
+		c.Result.Units = append(c.Result.Units, compile.Unit{Preprocessed: pre, Source: u, Object: o, Language: language, Dir: ".", Args: args, Digest: digest(body)})
 		objects = append(objects, o)
 		b.origins[o] = p.Name
 	}
@@ -179,6 +184,26 @@ func (b *builder) compile(p Project, c *compile.ComponentRecord) []string {
 		return []string{lib}
 	}
 	return objects
+}
+
+// preprocess keeps a unit's text in the debug part and returns its path there.
+func (b *builder) preprocess(project, unit, src string, args []string) string {
+	b.t.Helper()
+	name := "text/" + strings.ReplaceAll(unit, "/", "-") + ".i.gz"
+	debug := filepath.Join(b.dir, "items", project, compile.PartDebug)
+	b.must(os.MkdirAll(filepath.Join(debug, "text"), 0o700))
+	plain := filepath.Join(b.dir, "plain.i")
+	n := slices.Index(args, "-c")
+	b.run(src, slices.Concat(args[:n], []string{"-E", "-dD", unit, "-o", plain})...)
+	text, err := os.ReadFile(plain)
+	b.must(err)
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, err = z.Write(text)
+	b.must(err)
+	b.must(z.Close())
+	b.must(os.WriteFile(filepath.Join(debug, name), packed.Bytes(), 0o600))
+	return name
 }
 
 // link links, strips, installs, and keeps what analysis reads.
