@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -228,7 +229,7 @@ func putForever(dir, scratch string) {
 		var action compile.Action
 		var result *compile.Result
 		if err == nil {
-			action, result, err = storetest.Sample(out, fmt.Sprint(n%7))
+			action, result, err = storetest.Sample(out, fmt.Sprint(os.Getpid(), " ", n%9))
 		}
 		if err == nil {
 			_, err = s.Put(context.Background(), action.Key(), action, result, out)
@@ -248,26 +249,34 @@ func TestKill(t *testing.T) {
 	}
 	dir, scratch := t.TempDir(), t.TempDir()
 	acked := map[string]bool{}
-	for round := range 12 {
-		var out strings.Builder
+	for round := range 10 {
 		cmd := exec.Command(self)
 		cmd.Env = []string{"STORE_TEST_CHILD=" + dir, "STORE_TEST_SCRATCH=" + scratch}
-		cmd.Stdout = &out
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(20+round*7) * time.Millisecond)
+		// Killed at another moment of the next Put each time.
+		lines := bufio.NewScanner(out)
+		for n := 0; n <= round%3 && lines.Scan(); n++ {
+			if strings.HasPrefix(lines.Text(), "error:") {
+				t.Error(lines.Text())
+			}
+			acked[lines.Text()] = true
+		}
+		time.Sleep(time.Duration(round*round) * 300 * time.Microsecond)
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
+		for lines.Scan() {
+			if len(lines.Text()) == len("sha256:")+64 { // a whole line
+				acked[lines.Text()] = true
+			}
+		}
 		_ = cmd.Wait() // killed
-		if strings.Contains(out.String(), "error:") {
-			t.Fatal(out.String())
-		}
-		lines := strings.SplitAfter(out.String(), "\n")
-		for _, l := range lines[:len(lines)-1] {
-			acked[strings.TrimSpace(l)] = true
-		}
 		s, err := store.Open(context.Background(), dir, store.Options{})
 		if err != nil {
 			t.Fatal(err)
