@@ -90,13 +90,13 @@ func parseKeys(b []byte) (pgp.EntityList, error) {
 	if !isArmored(b) {
 		return pgp.ReadKeyRing(bytes.NewReader(b))
 	}
-	// A file may be several armored blocks, one after the other.
+	// A file may be several armored blocks, one after the other. The armor
+	// reader buffers past the block it reads, so each is cut out first.
 	var out pgp.EntityList
-	r := bytes.NewReader(b)
-	for {
-		block, err := armor.Decode(r)
+	for _, text := range bytes.SplitAfter(b, []byte("-----END PGP PUBLIC KEY BLOCK-----")) {
+		block, err := armor.Decode(bytes.NewReader(text))
 		if err == io.EOF && len(out) > 0 {
-			return out, nil
+			break // only text is left
 		}
 		if err != nil {
 			return nil, err
@@ -110,6 +110,7 @@ func parseKeys(b []byte) (pgp.EntityList, error) {
 		}
 		out = append(out, list...)
 	}
+	return out, nil
 }
 
 func isArmored(b []byte) bool {

@@ -117,23 +117,17 @@ func verify(ctx context.Context, s source.Subject, keys []pinned, sig *packet.Si
 			return nil, err
 		}
 	}
-	var exception *source.Exception
-	if weakHash(sig.Hash) {
-		exception = s.Policy.Exception(source.AllowSHA1, s.Now)
-		if sig.Hash != crypto.SHA1 || exception == nil {
-			return nil, fmt.Errorf("%w: key %s: digest is %s%s", ErrWeak, name, sig.Hash, hint(sig.Hash))
-		}
-	}
-	config := config(s.Now, exception != nil)
-	binding, err := validAt(owner.entity, key, sig, config)
+	binding, err := validAt(owner.entity, key, sig, config(s.Now))
 	if err != nil {
 		return nil, fmt.Errorf("key %s at %s: %w", name, date(sig.CreationTime), err)
 	}
-	if key != owner.entity.PrimaryKey && weakHash(binding.Hash) {
-		exception = s.Policy.Exception(source.AllowSHA1, s.Now)
-		if binding.Hash != crypto.SHA1 || exception == nil {
-			return nil, fmt.Errorf("%w: subkey %s is bound to its primary by %s%s", ErrWeak, name, binding.Hash, hint(binding.Hash))
-		}
+	hashes := []crypto.Hash{sig.Hash}
+	if key != owner.entity.PrimaryKey {
+		hashes = append(hashes, binding.Hash, binding.EmbeddedSignature.Hash)
+	}
+	exception, err := acceptable(hashes, s)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", name, err)
 	}
 	if err := check(ctx, s, key, sig); err != nil {
 		return nil, fmt.Errorf("key %s: %w", name, err)
@@ -155,11 +149,22 @@ func verify(ctx context.Context, s source.Subject, keys []pinned, sig *packet.Si
 
 func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-func hint(h crypto.Hash) string {
-	if h != crypto.SHA1 {
-		return ""
+// acceptable refuses weak digests, in the signature or between a subkey and
+// its primary, and gives the exception that the policy makes for one.
+func acceptable(hashes []crypto.Hash, s source.Subject) (*source.Exception, error) {
+	var used *source.Exception
+	for _, h := range hashes {
+		if !weakHash(h) {
+			continue
+		}
+		if h != crypto.SHA1 {
+			return nil, fmt.Errorf("%w: digest is %s", ErrWeak, h)
+		}
+		if used = s.Policy.Exception(source.AllowSHA1, s.Now); used == nil {
+			return nil, fmt.Errorf("%w: digest is SHA-1; the policy may accept that by an exception (allow: %s, with a reason and an until date that is not past)", ErrWeak, source.AllowSHA1)
+		}
 	}
-	return "; the policy may accept that by an exception (allow: sha1, with a reason and an until date that is not past)"
+	return used, nil
 }
 
 func weakHash(h crypto.Hash) bool {
@@ -197,15 +202,14 @@ func strength(k *packet.PublicKey) (string, error) {
 	return "", weak(fmt.Sprintf("of algorithm %d", k.PubKeyAlgo))
 }
 
-func config(now time.Time, sha1 bool) *packet.Config {
+// config is for judging keys. The library lets SHA-1 bind them; acceptable
+// judges where that matters.
+func config(now time.Time) *packet.Config {
 	return &packet.Config{
-		Time:       func() time.Time { return now },
-		MinRSABits: 2048,
-		// Self-signatures. Those of subkeys are judged by weakHash as well.
+		Time:                 func() time.Time { return now },
+		MinRSABits:           2048,
 		RejectHashAlgorithms: map[crypto.Hash]bool{crypto.MD5: true, crypto.RIPEMD160: true},
-		RejectMessageHashAlgorithms: map[crypto.Hash]bool{
-			crypto.MD5: true, crypto.RIPEMD160: true, crypto.SHA1: !sha1},
-		RejectCurves: map[packet.Curve]bool{packet.CurveSecP256k1: true},
+		RejectCurves:         map[packet.Curve]bool{packet.CurveSecP256k1: true},
 	}
 }
 
@@ -238,9 +242,6 @@ func validAt(e *pgp.Entity, key *packet.PublicKey, sig *packet.Signature, c *pac
 		}
 		if !binding.FlagsValid || !binding.FlagSign || binding.EmbeddedSignature == nil {
 			return nil, fmt.Errorf("%w: the subkey is not for signing", ErrExpired)
-		}
-		if weakHash(binding.EmbeddedSignature.Hash) && c.RejectMessageHashAlgorithm(binding.EmbeddedSignature.Hash) {
-			return nil, fmt.Errorf("%w: the subkey's own signature is over %s", ErrWeak, binding.EmbeddedSignature.Hash)
 		}
 		return binding, nil
 	}
