@@ -98,6 +98,10 @@ const (
 	PartLicenses = "licenses" // licence texts
 )
 
+// LicenseDir is where the runtime part holds a component's licence texts:
+// LicenseDir/NAME/FILE.
+const LicenseDir = "usr/share/licenses"
+
 // Output is the file tree of a component in parts. Digest covers the parts
 // that others can see (runtime, dev, licenses), never debug or logs, so that
 // early cutoff is not defeated by what only analysis reads.
@@ -151,6 +155,7 @@ type Link struct {
 	Unstripped string   `json:"unstripped"` // path in the debug part, symbols and DWARF intact
 	Map        string   `json:"map"`        // GNU ld map, path in the debug part
 	Args       []string `json:"args"`
+	Dir        string   `json:"dir"`    // where the linker ran: relative names in the map are relative to it
 	Inputs     []Input  `json:"inputs"` // every object and archive member that the linker loaded, in load order
 }
 

@@ -22,7 +22,7 @@ var systems = []string{"configure", "make", "cmake", "shell", "go"}
 
 // actionSchema is Action.Schema. It is raised when the same action would be
 // executed differently.
-const actionSchema = 1
+const actionSchema = 2
 
 // fixedEnv is the environment of every command. A recipe cannot change it.
 func fixedEnv(epoch int64) map[string]string {

@@ -189,6 +189,9 @@ func (w *World) program(p *Program, shipped []byte) {
 		p.MapDigest = digest(text)
 		p.Map, err = objfile.ParseMap(bytes.NewReader(text))
 	}
+	if err == nil {
+		p.Map.Resolve(p.Link.Dir)
+	}
 	if err != nil {
 		w.gap("%s: linker map: %v", p.Path, err)
 	}

@@ -270,25 +270,31 @@ func (w *work) relocatePC(b []byte) []byte {
 }
 
 // copyLicenses takes the licence texts from the verified tree, not from what
-// the build made of it.
+// the build made of it. They also go into the image, below LicenseDir, as most
+// licences ask of whoever passes on the binary.
 func (w *work) copyLicenses() error {
 	for _, name := range w.job.Action.Licenses {
-		r, err := w.job.Source.Open(path.Clean(name))
-		if err != nil {
-			return fmt.Errorf("licence file: %w", err)
-		}
-		to := filepath.Join(w.parts, compile.PartLicenses, filepath.FromSlash(path.Clean(name)))
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			r.Close()
-			return err
-		}
-		err = writeNew(to, r, 0o644)
-		r.Close()
-		if err != nil {
-			return fmt.Errorf("licence file: %w", err)
+		name = filepath.FromSlash(path.Clean(name))
+		shipped := filepath.Join(compile.PartRuntime, filepath.FromSlash(compile.LicenseDir), w.job.Action.Component)
+		for _, part := range []string{compile.PartLicenses, shipped} {
+			if err := w.copyLicense(name, filepath.Join(w.parts, part, name)); err != nil {
+				return fmt.Errorf("licence file: %w", err)
+			}
 		}
 	}
 	return nil
+}
+
+func (w *work) copyLicense(name, to string) error {
+	r, err := w.job.Source.Open(filepath.ToSlash(name))
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	return writeNew(to, r, 0o644)
 }
 
 // normalize fixes modes and times of everything in the parts.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,21 @@ type Placed struct {
 	Section       string
 	Address, Size uint64
 	File          string
+}
+
+// Resolve makes the file names absolute, as seen from the directory in which
+// the linker ran.
+func (m *Map) Resolve(dir string) {
+	if dir == "" {
+		return
+	}
+	for _, list := range [][]Placed{m.Discarded, m.Placed} {
+		for i, p := range list {
+			if p.File != "" && !path.IsAbs(p.File) {
+				list[i].File = path.Join(dir, p.File)
+			}
+		}
+	}
 }
 
 // ParseMap reads a map file as written by GNU ld 2.40 in the C locale.
