@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ func first() int {
 	if unix.CloseRange(requestFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) != nil {
 		return 125
 	}
+	// The target may signal process 1, which must not end by it. Handlers do
+	// not pass an exec, so the target starts with the default of each signal.
+	signal.Notify(make(chan os.Signal, 1))
 	in, out := os.NewFile(requestFD, "request"), os.NewFile(replyFD, "reply")
 	enc := json.NewEncoder(out)
 	if enc.Encode(reply{Hello: true}) != nil {

@@ -29,6 +29,11 @@ func insider(what string, args []string) int {
 	case "exit":
 		n, _ := strconv.Atoi(args[0])
 		return n
+	case "kill-init":
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGKILL, syscall.SIGUSR1} {
+			syscall.Kill(1, sig)
+		}
+		time.Sleep(50 * time.Millisecond)
 	case "kill-self":
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "get":
@@ -94,6 +99,9 @@ func report() {
 			fmt.Println("proc entry", e.Name())
 		}
 	}
+	var files syscall.Rlimit
+	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files)
+	fmt.Printf("descriptors=%d\n", files.Max)
 	fmt.Printf("pid-alone=%v\n", pids == 2)
 	var fds []string
 	for fd := range 64 {

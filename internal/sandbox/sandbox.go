@@ -89,10 +89,15 @@ func (w *wireError) err() error {
 	} else if w.Errno != 0 {
 		e.Err = fmt.Errorf("%s: %w", strings.TrimSuffix(w.Text, ": "+w.Errno.Error()), w.Errno)
 	}
+	refused := w.Errno == unix.EPERM || w.Errno == unix.EACCES
+	switch {
 	// The kernel grants the namespace and then refuses its first use: how
-	// AppArmor's restriction looks from inside.
-	if w.Stage == "private" && (w.Errno == unix.EPERM || w.Errno == unix.EACCES) {
+	// AppArmor's restriction looks from inside. A container's masked /proc
+	// forbids another one.
+	case refused && (w.Stage == "private" || w.Stage == "proc"):
 		return fmt.Errorf("%w (%w)", ErrNoUserNamespaces, e)
+	case w.Stage == "overlay" && w.Errno == unix.ENODEV:
+		return fmt.Errorf("the kernel's overlay module is not loaded: as root, run modprobe overlay: %w", e)
 	}
 	return e
 }

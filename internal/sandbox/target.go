@@ -189,14 +189,14 @@ func inherited(l Limits) []limitOf {
 // limitSoft lowers the soft limits that the target inherits.
 func limitSoft(l Limits) error {
 	for _, r := range inherited(l) {
-		var old unix.Rlimit
-		if err := unix.Getrlimit(r.resource, &old); err != nil {
+		var old syscall.Rlimit
+		if err := syscall.Getrlimit(r.resource, &old); err != nil {
 			return err
 		}
 		old.Cur = min(r.value, old.Max)
-		// not syscall.Setrlimit: the Go runtime restores the limit on
-		// descriptors of its children unless it was set behind its back
-		if err := unix.Prlimit(0, r.resource, &old, nil); err != nil {
+		// syscall's own, so that the runtime does not give children back the
+		// limit on descriptors that it raised for itself
+		if err := syscall.Setrlimit(r.resource, &old); err != nil {
 			return err
 		}
 	}
