@@ -7,6 +7,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"time"
 )
 
 var fileSystemTests = []Test{
@@ -67,7 +68,7 @@ var fileSystemTests = []Test{
 	{
 		ID: "filesystem/fixed-times", Family: FileSystem, Run: fixedTimes,
 		Title:   "All times are the build's epoch",
-		Asserts: "each entry has the record's epoch as its modification time",
+		Asserts: "each entry has its component's epoch as its modification time",
 		Why:     "a time of the machine makes two builds differ, so that nobody can check one by repeating it",
 	},
 	{
@@ -288,13 +289,37 @@ func noOverlap(_ context.Context, s *Subject) Outcome {
 	return verdict(wrong, "%d files in %d layers", len(first), len(s.Layers))
 }
 
+// fixedTimes holds each layer to the epoch of its component, which a rebuild
+// of another component leaves alone, and any other layer to the image's.
 func fixedTimes(_ context.Context, s *Subject) Outcome {
-	return eachEntry(s, func(e Entry) string {
-		if !e.ModTime.Equal(s.Record.Epoch) {
-			return fmt.Sprintf("modified %s, the epoch is %s", e.ModTime.UTC().Format("2006-01-02T15:04:05Z"), s.Record.Epoch.UTC().Format("2006-01-02T15:04:05Z"))
+	epochs := map[string]time.Time{} // by layer
+	actions := map[string]int64{}
+	for _, c := range s.Record.Components {
+		actions[c.Component.Name] = c.Action.Epoch
+	}
+	for _, l := range s.Record.Image.Layers {
+		if e := actions[l.Component]; e != 0 {
+			epochs[l.Digest] = time.Unix(e, 0)
 		}
-		return ""
-	})
+	}
+	var wrong []string
+	n := 0
+	for _, l := range s.Layers {
+		epoch, ok := epochs[l.Digest]
+		if !ok {
+			epoch = s.Record.Epoch
+		}
+		for _, e := range l.Entries {
+			n++
+			if !e.ModTime.Equal(epoch) {
+				wrong = append(wrong, fmt.Sprintf("%s: modified %s, the epoch is %s", e.Path, e.ModTime.UTC().Format(time.RFC3339), epoch.UTC().Format(time.RFC3339)))
+			}
+		}
+	}
+	if n == 0 {
+		return notApplicable("the image holds no file")
+	}
+	return verdict(wrong, "%d entries", n)
 }
 
 var (

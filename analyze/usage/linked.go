@@ -67,19 +67,33 @@ func (l *linked) check() error {
 	if !collects(l.program.Link.Args) {
 		return nil
 	}
-	discarded := map[sectionOf]int{}
+	discarded, placed := map[sectionOf]int{}, map[sectionOf]int{}
 	for _, d := range l.program.Map.Discarded {
 		discarded[sectionOf{d.File, d.Section}]++
 	}
+	for _, p := range l.program.Map.Placed {
+		placed[sectionOf{p.File, p.Section}]++
+	}
+	// An archive may hold several members of one name, which the map does not
+	// tell apart: then what counts is that no more was placed than is live.
+	same := map[string]int{}
+	for _, in := range l.graph.inputs {
+		same[in.Name]++
+	}
 	for n, s := range l.graph.Nodes {
-		if s.Size == 0 || l.graph.Dropped(n) {
+		if s.Size != 0 && !l.graph.Dropped(n) && l.graph.Live(n) {
+			placed[sectionOf{l.graph.inputs[n.Object].Name, s.Name}]--
+		}
+	}
+	for n, s := range l.graph.Nodes {
+		if s.Size == 0 || l.graph.Dropped(n) || l.graph.Live(n) {
 			continue
 		}
 		key := sectionOf{l.graph.inputs[n.Object].Name, s.Name}
-		switch gone := discarded[key] > 0; {
-		case !l.graph.Live(n) && !gone:
+		if placed[key] > 0 || discarded[key] == 0 && same[key.file] == 1 {
 			return fmt.Errorf("the linker kept section %s of %s, which the reference graph calls dead: the graph is not sound here", s.Name, key.file)
-		case !l.graph.Live(n):
+		}
+		if discarded[key] > 0 {
 			discarded[key]--
 		}
 	}
