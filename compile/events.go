@@ -122,7 +122,7 @@ func (l *buildLog) explain(err error) error {
 		if be.Log == "" {
 			be.Log = l.name
 		}
-		return err
+		return be // it names the component and the command itself
 	}
 	return fmt.Errorf("%w (log: %s)", err, l.name)
 }
