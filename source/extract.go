@@ -114,7 +114,7 @@ func (x *extraction) cleanName(name string) (string, error) {
 	parts := strings.Split(name, "/")
 	for _, p := range parts {
 		if p == ".." {
-			return "", fmt.Errorf("%w: name holds ..", ErrUnsafe)
+			return "", fmt.Errorf("%w: name holds a parent step", ErrUnsafe)
 		}
 		if len(p) > 255 {
 			return "", fmt.Errorf("%w: name element longer than 255 bytes", ErrUnsafe)

@@ -11,8 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -26,12 +24,9 @@ func writableTempDir(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	t.Cleanup(func() {
-		filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				os.Chmod(name, 0o755)
-			}
-			return nil
-		})
+		if err := source.RemoveCache(dir); err != nil {
+			t.Error(err)
+		}
 	})
 	return dir
 }

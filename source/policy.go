@@ -82,7 +82,7 @@ func (p Policy) validate() error {
 			return fmt.Errorf("keys[%d]: %w", i, err)
 		}
 		if !fs.ValidPath(k.File) || k.File == "." {
-			return fmt.Errorf("keys[%d]: file %q is not a slash-separated path without ..", i, k.File)
+			return fmt.Errorf("keys[%d]: file %q is not a slash-separated path inside the folder of keys", i, k.File)
 		}
 	}
 	for i, x := range p.Exceptions {

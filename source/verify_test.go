@@ -198,7 +198,7 @@ func TestVerifyFailsClosed(t *testing.T) {
 	}
 }
 
-var errObjection = errors.New("I object")
+var errObjection = errors.New("objection")
 
 type verifierFunc func(source.Subject) ([]source.Proof, error)
 

@@ -84,6 +84,10 @@ func (w *workdir) Close() error {
 	return err
 }
 
+// RemoveCache removes a cache directory with the read-only trees in it, which
+// os.RemoveAll and rm leave behind for any user but root.
+func RemoveCache(dir string) error { return removeAll(dir) }
+
 // removeAll is os.RemoveAll that enters read-only directories.
 func removeAll(dir string) error {
 	err := os.RemoveAll(dir)

@@ -11,6 +11,9 @@
 // after the expiry, or dated in the future, is refused. A revoked key is
 // refused for signatures of any time when the reason is compromise or not
 // given, and for signatures since the revocation otherwise.
+// What held at that time is read from the self-signatures of that time: a
+// certificate file that keeps only the newest, made later, is refused for
+// older releases.
 //
 // Blind spot: the time of a signature is the signer's word. Whoever steals an
 // expired key can date a signature back; only a revocation, or an independent

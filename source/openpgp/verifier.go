@@ -250,10 +250,13 @@ func validAt(e *pgp.Entity, key *packet.PublicKey, sig *packet.Signature, c *pac
 
 // state maps the library's errors about a key to ours.
 func state(err error) error {
-	if errors.Is(err, pgperrors.ErrKeyRevoked) {
+	switch {
+	case errors.Is(err, pgperrors.ErrKeyRevoked):
 		return fmt.Errorf("%w: %w", ErrRevoked, err)
+	case errors.Is(err, pgperrors.ErrKeyExpired):
+		return fmt.Errorf("%w: %w", ErrExpired, err)
 	}
-	return fmt.Errorf("%w: %w", ErrExpired, err)
+	return fmt.Errorf("%w: %w; the key file must hold the self-signature of that time, which exports of the newest one leave out", ErrExpired, err)
 }
 
 // check does the arithmetic: the signature against the archive's bytes, which

@@ -233,6 +233,15 @@ func TestStates(t *testing.T) {
 		}
 	}
 
+	renewed := newKey(t) // only its newest self-signature is kept
+	for name, id := range renewed.Identities {
+		sig := id.SelfCertifications[0].Packet
+		sig.CreationTime = signed.AddDate(1, 0, 0)
+		if err := sig.SignUserId(name, renewed.PrimaryKey, renewed.PrivateKey, at(sig.CreationTime)); err != nil {
+			t.Fatal(err)
+		}
+	}
+
 	allow := func(c sourcetest.Case, until string) sourcetest.Case {
 		c.Policy.Exceptions = []source.Exception{{Allow: source.AllowSHA1, Reason: "old release", Until: until}}
 		return c
@@ -248,6 +257,7 @@ func TestStates(t *testing.T) {
 		"last day of the key":               {signedBy(t, expiring, sign(t, expiring.PrivateKey, born.Add(2*year-time.Hour), crypto.SHA256)), nil},
 		"signed after the expiry":           {signedBy(t, expiring, sign(t, expiring.PrivateKey, born.Add(2*year+time.Hour), crypto.SHA256)), openpgp.ErrExpired},
 		"signed before the key":             {signedBy(t, key, sign(t, key.PrivateKey, born.AddDate(0, 0, -1), crypto.SHA256)), openpgp.ErrExpired},
+		"signed before any self-signature":  {signedBy(t, renewed, sign(t, renewed.PrivateKey, signed, crypto.SHA256)), openpgp.ErrExpired},
 		"signed in the future":              {signedBy(t, key, sign(t, key.PrivateKey, now.AddDate(0, 0, 1), crypto.SHA256)), openpgp.ErrExpired},
 		"signature with an end":             {signedBy(t, key, sign(t, key.PrivateKey, signed, crypto.SHA256, lasting(year))), openpgp.ErrExpired},
 		"signature with an end to come":     {signedBy(t, key, sign(t, key.PrivateKey, signed, crypto.SHA256, lasting(20*year))), nil},

@@ -44,10 +44,10 @@ func CheckTransport(tr source.Transport, p Place) error {
 	read := func() error {
 		r, err := tr.Open(ctx, p.Ref)
 		if err != nil {
-			return fmt.Errorf("Open(%s): %w", p.Ref, err)
+			return fmt.Errorf("opening %s: %w", p.Ref, err)
 		}
 		if s, ok := r.(interface{ Size() int64 }); ok && s.Size() >= 0 && s.Size() != int64(len(p.Content)) {
-			return fmt.Errorf("Size() = %d before reading, want %d", s.Size(), len(p.Content))
+			return fmt.Errorf("size is %d before reading, want %d", s.Size(), len(p.Content))
 		}
 		got, err := io.ReadAll(r)
 		if err != nil {
@@ -57,10 +57,10 @@ func CheckTransport(tr source.Transport, p Place) error {
 			return fmt.Errorf("read %d bytes that are not the %d expected", len(got), len(p.Content))
 		}
 		if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-			return fmt.Errorf("Read after the end = %d, %v, want io.EOF", n, err)
+			return fmt.Errorf("reading after the end gives %d, %v, want io.EOF", n, err)
 		}
 		if err := r.Close(); err != nil {
-			return fmt.Errorf("Close: %w", err)
+			return fmt.Errorf("closing: %w", err)
 		}
 		return nil
 	}
@@ -85,7 +85,7 @@ func CheckTransport(tr source.Transport, p Place) error {
 			fail("first Read of one byte: %w", err)
 		}
 		if err := r.Close(); err != nil {
-			fail("Close before the end: %w", err)
+			fail("closing before the end: %w", err)
 		}
 	}
 
@@ -101,7 +101,7 @@ func CheckTransport(tr source.Transport, p Place) error {
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := opened(gone, tr, p.Ref); !errors.Is(err, context.Canceled) {
-		fail("Open with a cancelled context: %v, want context.Canceled", err)
+		fail("opening with a cancelled context: %v, want context.Canceled", err)
 	}
 	return errors.Join(bad...)
 }
