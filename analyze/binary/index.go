@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -36,6 +38,7 @@ type World struct {
 	// Gaps say what is missing, in words. Nothing is absent while there is one.
 	Gaps []string
 
+	bare       map[string]string // component → an object of it with code that nothing describes
 	record     *compile.Record
 	components map[string]*compile.ComponentRecord
 	image      *compile.Image
@@ -205,7 +208,7 @@ func (w *World) objects(p *Program, debug fs.FS) {
 	}
 	p.byFile = map[string]int{}
 	archives := map[string][]objfile.Member{}
-	described := 0
+	described := map[string]bool{} // by name: of members of one name, the map does not say which was taken
 	for i, in := range p.Link.Inputs {
 		o := Object{Input: in}
 		if u, ok := w.units[unitKey{in.Origin, in.Digest}]; ok {
@@ -221,18 +224,56 @@ func (w *World) objects(p *Program, debug fs.FS) {
 		case o.Object != nil:
 			o.Bare = o.WithoutLines()
 			if o.Section(".debug_info") {
-				described++
+				described[o.Name()] = true
 			}
 			if len(o.Bare) > 0 && in.Origin != compile.OriginToolchain && (o.Unit == nil || o.Unit.Language != "asm") {
-				w.gap("%s: %s has code without debug information (%s)", p.Path, o.Name(), o.Bare[0])
+				what := fmt.Sprintf("%s: %s has code without debug information (%s)", p.Path, o.Name(), o.Bare[0])
+				if o.Unit == nil {
+					w.gap("%s", what)
+				} else if w.bare == nil {
+					w.bare = map[string]string{in.Origin: what}
+				} else {
+					w.bare[in.Origin] = what
+				}
 			}
 		}
 		p.Objects = append(p.Objects, o)
 		p.byFile[o.Name()] = i
 	}
-	if p.Debug != nil && len(p.Debug.Units) < described {
-		w.gap("%s: %d objects carry debug information, the linked file describes %d units", p.Path, described, len(p.Debug.Units))
+	if p.Debug != nil && len(p.Debug.Units) < len(described) {
+		w.gap("%s: %d objects carry debug information, the linked file describes %d units", p.Path, len(described), len(p.Debug.Units))
 	}
+}
+
+// Gap says what keeps code of the component from being called absent, or "".
+// Code that nothing describes, in an object that is traced to a unit of one
+// component, can only come from that component and from what it needs: its
+// tree, their headers, the toolchain.
+func (w *World) Gap(component string) string {
+	if len(w.Gaps) > 0 {
+		return w.Gaps[0]
+	}
+	for _, origin := range slices.Sorted(maps.Keys(w.bare)) {
+		if origin == component || w.needs(origin, component) {
+			return w.bare[origin]
+		}
+	}
+	return ""
+}
+
+// needs reports whether one component needs another, directly or not. One
+// that the record does not know may need anything.
+func (w *World) needs(from, to string) bool {
+	c := w.components[from]
+	if c == nil {
+		return true
+	}
+	for _, n := range c.Action.Needs {
+		if n.Name == to || w.needs(n.Name, to) {
+			return true
+		}
+	}
+	return false
 }
 
 // dynamic reads what the file as shipped asks of a dynamic linker and offers

@@ -178,8 +178,8 @@ func (w *World) Compiled(component, file string) (analyze.Verdict, string) {
 		}
 	}
 	switch {
-	case len(w.Gaps) > 0:
-		return analyze.Unknown, w.Gaps[0]
+	case w.Gap(component) != "":
+		return analyze.Unknown, w.Gap(component)
 	case !w.inTree(c, file):
 		return analyze.Unknown, "the tree of " + component + " has no " + file
 	case !code(file) || path.Ext(file) == ".h" || path.Ext(file) == ".hpp":

@@ -100,8 +100,8 @@ func (w *World) Locate(component string, f advisory.Function) Location {
 	}
 	merged := w.Merged(component, f, func(_ *Program, g *dwarfx.Function) bool { return len(g.Instances) > 0 })
 	switch header := path.Ext(f.File) == ".h" || path.Ext(f.File) == ".hpp"; {
-	case len(w.Gaps) > 0:
-		l.Reason = w.Gaps[0]
+	case w.Gap(component) != "":
+		l.Reason = w.Gap(component)
 	case defErr != nil:
 		l.Reason = defErr.Error()
 	case !code(f.File):

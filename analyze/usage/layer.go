@@ -185,8 +185,8 @@ func (u *use) function(component string, f advisory.Function) (analyze.FunctionF
 	}
 	fact.How = "not-live"
 	why := u.Merged(component, f, u.lives)
-	if len(u.Gaps) > 0 {
-		why = u.Gaps[0]
+	if gap := u.Gap(component); gap != "" {
+		why = gap
 	}
 	if why != "" {
 		fact.Verdict, fact.How = analyze.Unknown, ""

@@ -158,6 +158,13 @@ if [ $mode = compile ] && [ $sources -gt 1 ]; then
 	exit 0
 fi
 
+# No source by its name (-x assembler /dev/null asks for a version): no record,
+# and a link of the result fails as unexplained.
+if [ $mode = compile ] && [ $sources -eq 0 ]; then
+	driver_compile "$@"
+	exit
+fi
+
 new_id
 
 if [ $mode = compile ]; then
