@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cleanstart/cleanstart/internal/atomicfile"
 	"github.com/cleanstart/cleanstart/source"
 )
 
@@ -18,8 +19,8 @@ type Machine struct {
 	Executor  Executor
 	Store     Store
 	// Work is a directory for builds under way, best on the store's file
-	// system. Logs of failed builds stay in its sub-directory logs; all else is
-	// removed.
+	// system. Processes may share it. Logs of failed builds stay in its
+	// sub-directory logs; all else is removed, at the latest by the next build.
 	Work string
 }
 
@@ -114,7 +115,12 @@ func build(ctx context.Context, spec *Spec, trees map[string]tree, m Machine, op
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{walk: w, machine: &m, opts: o, events: &serial{e: o.events}, items: map[string]*Item{}}
+	dir, release, err := claimWork(ctx, m.Work)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	b := &builder{walk: w, machine: &m, opts: o, events: &serial{e: o.events}, dir: dir, items: map[string]*Item{}}
 	if err := b.run(ctx); err != nil {
 		return nil, err
 	}
@@ -137,6 +143,7 @@ type builder struct {
 	machine *Machine
 	opts    options
 	events  *serial
+	dir     string           // of this build
 	items   map[string]*Item // guarded by walk.mu
 }
 
@@ -184,25 +191,42 @@ func (b *builder) component(ctx context.Context, c *Component) error {
 		return err
 	}
 	key := action.Key()
-	item, err := b.machine.Store.Get(ctx, key)
-	switch {
-	case err == nil:
-		if err := checkResult(c, action, b.gcc, &item.Result); err != nil {
-			return fmt.Errorf("result %s in the store: %w", key, err)
-		}
-		b.keep(c.Name, item)
-		b.events.hit(c, key)
-		return nil
-	case !errors.Is(err, ErrNotStored):
+	if found, err := b.stored(ctx, c, action, key); found || err != nil {
 		return err
 	}
+	unlock, err := lockKey(ctx, b.machine.Work, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if found, err := b.stored(ctx, c, action, key); found || err != nil {
+		return err // another process built it meanwhile
+	}
 	b.events.start(c, key)
-	if item, err = b.execute(ctx, c, action, key); err != nil {
+	item, err := b.execute(ctx, c, action, key)
+	if err != nil {
 		return err
 	}
 	b.keep(c.Name, item)
 	b.events.done(c, key)
 	return nil
+}
+
+// stored takes a component from the store, if it is there.
+func (b *builder) stored(ctx context.Context, c *Component, action *Action, key string) (bool, error) {
+	item, err := b.machine.Store.Get(ctx, key)
+	switch {
+	case errors.Is(err, ErrNotStored):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	if err := checkResult(c, action, b.gcc, &item.Result); err != nil {
+		return false, fmt.Errorf("result %s in the store: %w", key, err)
+	}
+	b.keep(c.Name, item)
+	b.events.hit(c, key)
+	return true, nil
 }
 
 func (b *builder) keep(name string, item *Item) {
@@ -224,14 +248,11 @@ func (b *builder) output(name string) (string, bool) {
 
 // execute runs the action in a directory of its own and stores the result.
 func (b *builder) execute(ctx context.Context, c *Component, action *Action, key string) (*Item, error) {
-	if err := os.MkdirAll(b.machine.Work, 0o755); err != nil {
+	dir := filepath.Join(b.dir, c.Name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(b.machine.Work, "build-"+c.Name+"-")
-	if err != nil {
-		return nil, err
-	}
-	defer removeAll(dir)
+	defer atomicfile.RemoveTree(dir)
 	log, err := newBuildLog(b.machine.Work, c.Name, key, action, b.events)
 	if err != nil {
 		return nil, err
@@ -272,21 +293,6 @@ func (b *builder) needDirs(action *Action) map[string]string {
 		dirs[n.Name] = filepath.Join(b.items[n.Name].Dir, PartDev)
 	}
 	return dirs
-}
-
-// removeAll removes a build's directory even where the build left
-// directories that its owner may not write.
-func removeAll(dir string) {
-	if os.RemoveAll(dir) == nil {
-		return
-	}
-	_ = filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
-		if d != nil && d.IsDir() {
-			_ = os.Chmod(name, 0o700)
-		}
-		return nil
-	})
-	_ = os.RemoveAll(dir)
 }
 
 func componentRecord(c *Component, t tree, item *Item) (ComponentRecord, error) {

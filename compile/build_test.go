@@ -70,9 +70,9 @@ func TestBuild(t *testing.T) {
 	if fi, err := os.Stat(filepath.Join(dir, "usr/bin/app")); err != nil || fi.Mode().Perm() != 0o755 {
 		t.Errorf("unpacked program: %v, %v", fi, err)
 	}
-	left, err := filepath.Glob(filepath.Join(b.machine.Work, "*"))
-	if err != nil || len(left) != 1 {
-		t.Errorf("left in the work directory: %v, want only logs", left)
+	left, err := filepath.Glob(filepath.Join(b.machine.Work, "build-*"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left in the work directory: %v", left)
 	}
 }
 
