@@ -47,8 +47,8 @@ func (w *World) examine(c analyze.Candidate) analyze.Evidence {
 	e := analyze.Evidence{Layer: analyze.LayerBinary, Premises: w.Premises(c), Facts: map[string]string{
 		"programs": strconv.Itoa(len(w.Programs)), "gaps": strconv.Itoa(len(w.Gaps)),
 	}}
-	if len(w.Gaps) > 0 {
-		e.Facts["first-gap"] = w.Gaps[0]
+	if gap := w.Gap(c.Component); gap != "" {
+		e.Facts["first-gap"] = gap
 	}
 	var linked string
 	e.Linked, linked = w.Linked(c.Component)
