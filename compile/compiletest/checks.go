@@ -325,7 +325,7 @@ func outputDescribed(ctx context.Context, s Subject, dir string) error {
 		return err
 	}
 	for part, want := range map[string][]string{
-		compile.PartRuntime:  {"usr/bin/hello", "usr/bin/hi"},
+		compile.PartRuntime:  {"usr/bin/hello", "usr/bin/hi", compile.LicenseDir + "/subject/COPYING"},
 		compile.PartDev:      {"usr/include/answer.h", "usr/lib/libanswer.a"},
 		compile.PartLicenses: {"COPYING"},
 	} {
