@@ -122,8 +122,13 @@ var ErrTooLarge = errors.New("larger than the limit")
 // copyBounded copies all of r, stops at a cancelled context, and fails rather
 // than pass more than limit bytes on.
 func copyBounded(ctx context.Context, w io.Writer, r io.Reader, limit int64, progress func(n int64)) (n int64, err error) {
-	const step = 256 << 10
-	buf := make([]byte, step)
+	return copyBuffer(ctx, w, r, limit, make([]byte, step), progress)
+}
+
+// step is how many bytes are moved, and reported, at a time.
+const step = 256 << 10
+
+func copyBuffer(ctx context.Context, w io.Writer, r io.Reader, limit int64, buf []byte, progress func(n int64)) (n int64, err error) {
 	next := int64(step)
 	for {
 		if err := context.Cause(ctx); err != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -29,6 +30,7 @@ type extraction struct {
 	dirs    map[string]time.Time // of directories that the archive lists
 	size    int64
 	newest  time.Time
+	buf     []byte
 }
 
 // extract unpacks archive into dir, which must be empty, and gives the
@@ -40,7 +42,7 @@ func extract(ctx context.Context, archive io.Reader, dir string, limits Limits) 
 		return nil, "", err
 	}
 	defer root.Close()
-	x := &extraction{ctx: ctx, root: root, limits: limits, entries: map[string]*entry{}, dirs: map[string]time.Time{}}
+	x := &extraction{ctx: ctx, root: root, limits: limits, entries: map[string]*entry{}, dirs: map[string]time.Time{}, buf: make([]byte, step)}
 	if err := x.unpack(archive); err != nil {
 		return nil, "", err
 	}
@@ -92,8 +94,11 @@ func (x *extraction) unpack(archive io.Reader) error {
 	return nil
 }
 
+// formatError says that the archive is to blame, unless a limit, the caller
+// or this machine's file system is.
 func formatError(err error) error {
-	if errors.Is(err, ErrTooLarge) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	var local *fs.PathError
+	if errors.As(err, &local) || errors.Is(err, ErrTooLarge) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrFormat, err)
@@ -220,7 +225,7 @@ func (x *extraction) file(name string, exec bool, mtime time.Time, r io.Reader) 
 		}
 	}()
 	h := sha256.New()
-	n, err := copyBounded(x.ctx, io.MultiWriter(f, h), r, x.limits.Tree-x.size, nil)
+	n, err := copyBuffer(x.ctx, io.MultiWriter(f, h), r, x.limits.Tree-x.size, x.buf, nil)
 	if err != nil {
 		return formatError(err)
 	}

@@ -3,11 +3,27 @@ package source
 import (
 	"archive/tar"
 	"bytes"
+	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
+
+// A full disk is not the archive's fault.
+func TestFormatErrorBlamesTheArchiveAlone(t *testing.T) {
+	full := &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
+	for _, err := range []error{full, ErrTooLarge, context.Canceled} {
+		if got := formatError(err); errors.Is(got, ErrFormat) || !errors.Is(got, err) {
+			t.Errorf("formatError(%v) = %v", err, got)
+		}
+	}
+	if got := formatError(tar.ErrHeader); !errors.Is(got, ErrFormat) {
+		t.Errorf("formatError(%v) = %v, want ErrFormat", tar.ErrHeader, got)
+	}
+}
 
 // FuzzExtract feeds archives to the extractor: whatever they hold, nothing
 // appears outside the directory, nothing inside is anything but a file, a
