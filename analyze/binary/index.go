@@ -100,7 +100,7 @@ func load(ctx context.Context, s *analyze.Subject) (*World, error) {
 	if s.Image == nil || s.Image.Record == nil {
 		return nil, fmt.Errorf("binary: the image has no record")
 	}
-	w := &World{record: s.Image.Record, image: s.Image, components: map[string]*compile.ComponentRecord{}, units: map[unitKey]compile.Unit{}}
+	w := &World{record: s.Image.Record, image: s.Image, bare: map[string]string{}, components: map[string]*compile.ComponentRecord{}, units: map[unitKey]compile.Unit{}}
 	links := map[string]compile.Link{}
 	for i := range w.record.Components {
 		c := &w.record.Components[i]
@@ -230,8 +230,6 @@ func (w *World) objects(p *Program, debug fs.FS) {
 				what := fmt.Sprintf("%s: %s has code without debug information (%s)", p.Path, o.Name(), o.Bare[0])
 				if o.Unit == nil {
 					w.gap("%s", what)
-				} else if w.bare == nil {
-					w.bare = map[string]string{in.Origin: what}
 				} else {
 					w.bare[in.Origin] = what
 				}
@@ -264,13 +262,24 @@ func (w *World) Gap(component string) string {
 // needs reports whether one component needs another, directly or not. One
 // that the record does not know may need anything.
 func (w *World) needs(from, to string) bool {
-	c := w.components[from]
-	if c == nil {
-		return true
-	}
-	for _, n := range c.Action.Needs {
-		if n.Name == to || w.needs(n.Name, to) {
+	seen := map[string]bool{} // a record may have been written by anyone
+	todo := []string{from}
+	for len(todo) > 0 {
+		name := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		c := w.components[name]
+		if c == nil {
 			return true
+		}
+		for _, n := range c.Action.Needs {
+			if n.Name == to {
+				return true
+			}
+			todo = append(todo, n.Name)
 		}
 	}
 	return false

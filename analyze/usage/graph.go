@@ -14,6 +14,11 @@ import (
 type Input struct {
 	Name   string // as the linker's map has it
 	Object *objfile.Object
+	// Doubtful says that the object may not be part of the link: an archive
+	// holds several members of its name and the map does not tell which was
+	// taken. All of it is live, and nothing it defines stands in for the
+	// definition of another object.
+	Doubtful bool
 }
 
 // Options are what a link says beside its inputs.
@@ -83,7 +88,7 @@ func New(inputs []Input, o Options) (*Graph, error) {
 			continue
 		}
 		for s := range inputs[i].Object.Sections {
-			if g.kept(Node{i, s}) {
+			if inputs[i].Doubtful || g.kept(Node{i, s}) {
 				g.mark(Node{i, s})
 			}
 		}
@@ -103,7 +108,7 @@ func (g *Graph) add(i int) error {
 	dropped := make([]bool, len(o.Sections))
 	g.dropped = append(g.dropped, dropped)
 	for k := range o.Groups {
-		if !o.Groups[k].Comdat {
+		if !o.Groups[k].Comdat || g.inputs[i].Doubtful {
 			continue
 		}
 		if _, ok := g.groups[o.Groups[k].Signature]; !ok {
@@ -140,7 +145,7 @@ func (g *Graph) add(i int) error {
 			continue
 		}
 		name := unversioned(s.Name)
-		g.defs[name] = append(g.defs[name], definition{Node{i, int(s.Section)}, s.Bind == elf.STB_WEAK})
+		g.defs[name] = append(g.defs[name], definition{Node{i, int(s.Section)}, s.Bind == elf.STB_WEAK || g.inputs[i].Doubtful})
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func (h *host) loaded(mapFile string) []Input {
 			if m.Name != "" {
 				label += "(" + m.Name + ")"
 			}
-			out = append(out, Input{label, o})
+			out = append(out, Input{Name: label, Object: o})
 		}
 	}
 	return out
@@ -285,6 +285,51 @@ func TestEqualsLinkerRandom(t *testing.T) {
 			t.Errorf("seed %d: kept by the linker only %q, by the graph only %q", seed, unsound, imprecise)
 		}
 		t.Logf("seed %d: %d dead", seed, dead)
+	}
+}
+
+// An object that may not be linked at all must not stand in for another's
+// definition, and nothing of it is dead.
+func TestDoubtfulHidesNothing(t *testing.T) {
+	h := newHost(t)
+	objects := h.compile(map[string]string{
+		"m.c": "int f(void); void _start(void) { f(); for (;;) ; }",
+		"a.c": "int f(void) { return 1; } int g(void) { return 2; }",
+		"b.c": "__attribute__((weak)) int f(void) { return 3; }",
+	})
+	var inputs []Input
+	for _, name := range objects {
+		b, err := os.ReadFile(filepath.Join(h.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := objfile.ReadObject(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inputs = append(inputs, Input{Name: name, Object: o})
+	}
+	live := func(doubtful bool) map[string]bool {
+		for i := range inputs {
+			inputs[i].Doubtful = doubtful && strings.HasPrefix(inputs[i].Name, "a.")
+		}
+		g, err := New(inputs, Options{Entry: "_start"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]bool{}
+		for n, s := range g.Nodes {
+			if s.Size != 0 {
+				out[inputs[n.Object].Name+" "+s.Name] = g.Live(n)
+			}
+		}
+		return out
+	}
+	if l := live(false); l["b.o .text.f"] || l["a.o .text.g"] {
+		t.Errorf("without doubt, what nobody calls is live: %v", l)
+	}
+	if l := live(true); !l["b.o .text.f"] || !l["a.o .text.g"] || !l["a.o .text.f"] {
+		t.Errorf("in doubt, something is dead: %v", l)
 	}
 }
 

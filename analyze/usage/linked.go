@@ -37,6 +37,13 @@ func newLinked(p *binary.Program) (*linked, error) {
 		l.names[in.Name()] = i
 		io.WriteString(h, in.Digest+"\n")
 	}
+	same := map[string]int{}
+	for _, in := range inputs {
+		same[in.Name]++
+	}
+	for i := range inputs {
+		inputs[i].Doubtful = same[inputs[i].Name] > 1
+	}
 	l.digest = "sha256:" + hex.EncodeToString(h.Sum(nil))
 	if l.graph, err = New(inputs, o); err != nil {
 		return nil, err
@@ -67,35 +74,19 @@ func (l *linked) check() error {
 	if !collects(l.program.Link.Args) {
 		return nil
 	}
-	discarded, placed := map[sectionOf]int{}, map[sectionOf]int{}
+	discarded := map[sectionOf]int{}
 	for _, d := range l.program.Map.Discarded {
 		discarded[sectionOf{d.File, d.Section}]++
-	}
-	for _, p := range l.program.Map.Placed {
-		placed[sectionOf{p.File, p.Section}]++
-	}
-	// An archive may hold several members of one name, which the map does not
-	// tell apart: then what counts is that no more was placed than is live.
-	same := map[string]int{}
-	for _, in := range l.graph.inputs {
-		same[in.Name]++
-	}
-	for n, s := range l.graph.Nodes {
-		if s.Size != 0 && !l.graph.Dropped(n) && l.graph.Live(n) {
-			placed[sectionOf{l.graph.inputs[n.Object].Name, s.Name}]--
-		}
 	}
 	for n, s := range l.graph.Nodes {
 		if s.Size == 0 || l.graph.Dropped(n) || l.graph.Live(n) {
 			continue
 		}
 		key := sectionOf{l.graph.inputs[n.Object].Name, s.Name}
-		if placed[key] > 0 || discarded[key] == 0 && same[key.file] == 1 {
+		if discarded[key] == 0 {
 			return fmt.Errorf("the linker kept section %s of %s, which the reference graph calls dead: the graph is not sound here", s.Name, key.file)
 		}
-		if discarded[key] > 0 {
-			discarded[key]--
-		}
+		discarded[key]--
 	}
 	for n, s := range l.graph.Nodes {
 		if s.Size != 0 && !l.graph.Dropped(n) && l.graph.Live(n) && discarded[sectionOf{l.graph.inputs[n.Object].Name, s.Name}] > 0 {

@@ -35,7 +35,6 @@ func endToEnd(t *testing.T) {
 // world is one workshop and the built-in inputs.
 type world struct {
 	*pipeline.Workshop
-	now time.Time
 }
 
 func open(t *testing.T) *world {
@@ -50,7 +49,7 @@ func open(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.Close() })
-	return &world{w, now}
+	return &world{w}
 }
 
 func (w *world) build(t *testing.T, name string) *pipeline.Built {
@@ -95,7 +94,7 @@ func TestE2EQuickstart(t *testing.T) {
 	if len(j.Decisions) == 0 {
 		t.Error("the default run shows no finding")
 	}
-	id, err := pipeline.NewIdentity("", "", w.now)
+	id, err := pipeline.NewIdentity("", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	now := time.Now().UTC()
-	id, err := pipeline.NewIdentity(*key, os.Getenv("COSIGN_PASSWORD"), now)
+	id, err := pipeline.NewIdentity(*key, os.Getenv("COSIGN_PASSWORD"))
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return fmt.Errorf("%w (run from the repository's root, or name the specification with -spec)", err)
 	}
 	now := time.Now().UTC()
-	id, err := pipeline.NewIdentity("", "", now)
+	id, err := pipeline.NewIdentity("", "")
 	if err != nil {
 		return err
 	}

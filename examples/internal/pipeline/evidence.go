@@ -29,6 +29,7 @@ import (
 	"github.com/cleanstart/cleanstart/attest/timestamp"
 	"github.com/cleanstart/cleanstart/compile"
 	"github.com/cleanstart/cleanstart/examples/internal/report"
+	"github.com/cleanstart/cleanstart/internal/atomicfile"
 	"github.com/cleanstart/cleanstart/vex"
 )
 
@@ -38,7 +39,7 @@ type Identity = attest.Signer
 // NewIdentity signs with the PEM key in file, which may be encrypted with the
 // password in COSIGN_PASSWORD. Without a file it makes a key that lives as
 // long as the process. The authority is in this process too.
-func NewIdentity(file, password string, now time.Time) (*Identity, error) {
+func NewIdentity(file, password string) (*Identity, error) {
 	var key crypto.PrivateKey
 	if file == "" {
 		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -59,7 +60,7 @@ func NewIdentity(file, password string, now time.Time) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
-	tsa, err := timestamp.New(timestamp.Config{Clock: func() time.Time { return now }, Random: rand.Reader})
+	tsa, err := timestamp.New(timestamp.Config{Clock: time.Now, Random: rand.Reader})
 	if err != nil {
 		return nil, err
 	}
@@ -80,11 +81,15 @@ func (w *Workshop) Judge(ctx context.Context, img *compile.Image, advisories fs.
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(filepath.Join(w.cache, "work"), "judge-")
+	work := filepath.Join(w.cache, "work")
+	if err := os.MkdirAll(work, 0o755); err != nil { // no build may have made it: all came from the store
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(work, "judge-")
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer atomicfile.RemoveTree(dir)
 	subject, err := analyze.NewSubject(ctx, img, dir)
 	if err != nil {
 		return nil, err
@@ -162,9 +167,10 @@ func (w *Workshop) Attest(ctx context.Context, j *Judged, id *Identity, out stri
 }
 
 func (w *Workshop) attest(ctx context.Context, j *Judged, id *Identity, out string) (*attest.Manifest, error) {
+	now := time.Now().UTC() // of the evidence, which is later than the build
 	r := j.Image.Record
 	product := vex.Product{Name: r.Spec.Name, Digest: r.Image.Manifest}
-	merged, err := vex.Document(j.Report, j.Decisions, product, "CleanStart", w.now)
+	merged, err := vex.Document(j.Report, j.Decisions, product, "CleanStart", now)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +179,7 @@ func (w *Workshop) attest(ctx context.Context, j *Judged, id *Identity, out stri
 		return nil, err
 	}
 	ev, err := attest.Build(ctx, attest.Input{
-		Image: j.Image, Report: j.Report, Decisions: j.Decisions, VEX: merged, Each: each, Time: w.now,
+		Image: j.Image, Report: j.Report, Decisions: j.Decisions, VEX: merged, Each: each, Time: now,
 	})
 	if err != nil {
 		return nil, err

@@ -193,7 +193,7 @@ func (w *Workshop) compile(ctx context.Context, spec *compile.Spec, trees map[st
 	built := &Built{}
 	tasks := map[string]*progress.Task{}
 	lines := map[string]int{}
-	var libc string // has no function that an advisory's condition asks about, and the most units
+	var libc string // its units are many and small: layer 1 does without them and answers unknown
 	for _, c := range spec.Components {
 		if c.Provides == "libc" {
 			libc = c.Name
