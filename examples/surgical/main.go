@@ -36,7 +36,10 @@ import (
 //go:embed advisories
 var advisories embed.FS
 
-const advisoryFile = "CVE-2025-9230.json"
+const (
+	knownFile = "CVE-2022-3602.json" // in the feed from the start; fixed long before 3.0.17
+	newFile   = "CVE-2025-9230.json" // arrives while the image is live
+)
 
 func main() {
 	local.Init() // before anything else: a sandbox's first process is this program
@@ -102,6 +105,9 @@ func (s *shop) run(ctx context.Context, board *progress.Board, stdout io.Writer)
 	if err := os.MkdirAll(s.feed, 0o755); err != nil {
 		return err
 	}
+	if err := s.arrive(knownFile); err != nil {
+		return err
+	}
 	before, err := s.workshop.Build(ctx, s.spec, s.keys)
 	if err != nil {
 		return err
@@ -131,18 +137,18 @@ func (s *shop) run(ctx context.Context, board *progress.Board, stdout io.Writer)
 		Upgrades: s, Rebuilder: s, Now: time.Now,
 		Progress: func(e ledger.Entry) { board.Printf("ledger %d: %s", e.Seq, e.Kind) },
 	}
-	if _, err := monitor.Step(ctx, opts); err != nil { // nothing is known yet
-		return err
-	}
-
-	b, err := advisories.ReadFile("advisories/" + advisoryFile)
+	quiet, err := monitor.Step(ctx, opts)
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.WriteBytes(filepath.Join(s.feed, advisoryFile), 0o644, b); err != nil {
+	if len(quiet.Opened) > 0 {
+		return fmt.Errorf("the image has findings before the advisory arrives: %v", quiet.Opened)
+	}
+
+	if err := s.arrive(newFile); err != nil {
 		return err
 	}
-	board.Printf("an advisory arrives: %s", strings.TrimSuffix(advisoryFile, ".json"))
+	board.Printf("an advisory arrives: %s", strings.TrimSuffix(newFile, ".json"))
 	result, err := monitor.Step(ctx, opts)
 	if err != nil {
 		return err
@@ -154,6 +160,15 @@ func (s *shop) run(ctx context.Context, board *progress.Board, stdout io.Writer)
 		return fmt.Errorf("%d images were released, want one (findings without a fix: %v)", len(result.Released), result.NoFix)
 	}
 	return s.show(ctx, stdout, before, &result.Released[0], led)
+}
+
+// arrive puts an advisory into the feed, whole.
+func (s *shop) arrive(name string) error {
+	b, err := advisories.ReadFile("advisories/" + name)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteBytes(filepath.Join(s.feed, name), 0o644, b)
 }
 
 // release judges, attests and verifies an image.
