@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/cleanstart/cleanstart/compile"
+	"github.com/cleanstart/cleanstart/internal/objfile"
 )
 
 // TestGap: code that nothing describes counts against what it can come from.
@@ -41,5 +42,21 @@ func TestGap(t *testing.T) {
 	w.bare, w.Gaps = nil, []string{"something is missing"}
 	if w.Gap("tool") == "" {
 		t.Error("a gap of the whole image is no gap of a component")
+	}
+}
+
+// TestDiscarded: only what the map names as left out, and nowhere else, is out.
+func TestDiscarded(t *testing.T) {
+	p := &Program{Map: &objfile.Map{
+		Discarded: []objfile.Placed{{File: "out.o", Section: ".text.a"}, {File: "half.o", Section: ".text.b"}},
+		Placed:    []objfile.Placed{{File: "half.o", Section: ".text.c"}, {File: "in.o", Section: ".text"}},
+	}}
+	for name, want := range map[string]bool{"out.o": true, "half.o": false, "in.o": false, "unnamed.o": false} {
+		if got := p.discarded(name); got != want {
+			t.Errorf("discarded(%s) = %v, want %v", name, got, want)
+		}
+	}
+	if (&Program{}).discarded("out.o") {
+		t.Error("without a map something is discarded")
 	}
 }

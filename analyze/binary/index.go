@@ -223,7 +223,7 @@ func (w *World) objects(p *Program, debug fs.FS) {
 			w.gap("%s: %s: %v", p.Path, o.Name(), err)
 		case o.Object != nil:
 			o.Bare = o.WithoutLines()
-			if o.Section(".debug_info") {
+			if o.Section(".debug_info") && !p.discarded(o.Name()) {
 				described[o.Name()] = true
 			}
 			if len(o.Bare) > 0 && in.Origin != compile.OriginToolchain && (o.Unit == nil || o.Unit.Language != "asm") {
@@ -241,6 +241,16 @@ func (w *World) objects(p *Program, debug fs.FS) {
 	if p.Debug != nil && len(p.Debug.Units) < len(described) {
 		w.gap("%s: %d objects carry debug information, the linked file describes %d units", p.Path, len(described), len(p.Debug.Units))
 	}
+}
+
+// discarded reports whether the map names an object only among what the linker
+// left out. It then leaves out the object's debug information too.
+func (p *Program) discarded(name string) bool {
+	if p.Map == nil {
+		return false
+	}
+	is := func(x objfile.Placed) bool { return x.File == name }
+	return slices.ContainsFunc(p.Map.Discarded, is) && !slices.ContainsFunc(p.Map.Placed, is)
 }
 
 // Gap says what keeps code of the component from being called absent, or "".
