@@ -232,6 +232,9 @@ func (w *Workshop) compile(ctx context.Context, spec *compile.Spec, trees map[st
 
 // Explain adds to an error what a person at a terminal can do about it.
 func Explain(err error) string {
+	if errors.Is(err, context.Canceled) {
+		return "interrupted; nothing was half-written, and the same command carries on from what is finished"
+	}
 	var b *compile.BuildError
 	if errors.As(err, &b) {
 		return fmt.Sprintf("%v\n%+v", err, b)
