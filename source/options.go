@@ -28,6 +28,12 @@ type Options struct {
 	// Verifiers are asked in order; each must find nothing wrong, and at least
 	// one proof must reach the policy's grade. An empty list is an error.
 	Verifiers []Verifier
+	// Predecessors are trees of earlier releases, which Key.AuthorizedBy may
+	// name. Being trees, they were verified.
+	Predecessors []*Tree
+	// Lock is what an earlier run resolved; anything else is refused. Default:
+	// whatever the policy accepts.
+	Lock *Lock
 	// Now is the time at which exceptions and signatures are judged.
 	Now time.Time
 	// Limits bounds what foreign bytes may cost. Default: DefaultLimits.
@@ -36,28 +42,10 @@ type Options struct {
 	Events *Events
 }
 
-// Verifier is one proof engine. It states what it can prove about a subject
-// under the subject's policy: nil and no error when the policy asks nothing
-// of this engine, and an error when the policy asks and the proof is missing
-// or bad. An error rejects the archive whatever other engines say.
-type Verifier interface {
-	Verify(ctx context.Context, s Subject) ([]Proof, error)
-}
-
-// Subject is an archive, not yet believed, and what there is to judge it by.
-type Subject struct {
-	Policy    Policy
-	Digest    string                            // "sha256:HEX" of the archive's bytes, as received
-	Open      func() (io.ReadSeekCloser, error) // the archive's bytes; the caller closes
-	Signature []byte                            // detached signature; nil where the place has none
-	Keys      fs.FS                             // Options.Keys; may be nil
-	Now       time.Time                         // Options.Now
-}
-
 // Limits bounds a fetch and an extraction. A zero field means the default.
 type Limits struct {
 	Archive   int64 // bytes of an archive as fetched
-	Signature int64 // bytes of a detached signature
+	Signature int64 // bytes of a detached signature or a checksum list
 	Tree      int64 // bytes of all files of a tree
 	Files     int   // entries of an archive
 	Depth     int   // path elements of a name

@@ -80,15 +80,3 @@ func Explain(t *Tree) string {
 	fmt.Fprintf(&b, "  tree     %s\n           epoch %s\n", t.digest, t.epoch.Format(time.RFC3339))
 	return b.String()
 }
-
-// Rehash reads the subject's archive and gives its "sha256:HEX", so that a
-// verifier judges bytes and not a claim about them.
-func (s Subject) Rehash(ctx context.Context) (string, error) {
-	r, err := s.Open()
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	sum, _, err := digestReader(ctx, r, DefaultLimits().Tree)
-	return "sha256:" + sum, err
-}

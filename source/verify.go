@@ -9,8 +9,8 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -69,6 +69,7 @@ type session struct {
 	o     Options
 	cache cache
 	work  *workdir
+	lock  *Locked // nil without a lock
 	fetch bool
 }
 
@@ -81,6 +82,9 @@ func get(ctx context.Context, c Component, o Options, fetch bool) (t *Tree, err 
 	}
 	o.Limits = o.Limits.orDefault()
 	s := &session{c: c, o: o, cache: cache{o.Cache}, fetch: fetch}
+	if s.lock, err = o.Lock.of(c); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			t, err = nil, fmt.Errorf("source of %s %s: %w", c.Name, c.Version, err)
@@ -109,11 +113,18 @@ func get(ctx context.Context, c Component, o Options, fetch bool) (t *Tree, err 
 	return nil, errors.Join(failures...)
 }
 
-// found is an archive that the policy accepts.
+// found is an archive that the policy accepts, and all that was read for it.
 type found struct {
 	place  Place
 	hex    string
 	proofs []Proof
+	parts  []part
+}
+
+// part is one file of a place.
+type part struct {
+	location string
+	*content
 }
 
 // content is bytes that a place gave, in the cache or in the work directory.
@@ -151,47 +162,42 @@ func (s *session) try(ctx context.Context, p Place) (*found, error) {
 }
 
 func (s *session) judge(ctx context.Context, p Place, mode reuse) (*found, error) {
-	archive, err := s.content(ctx, p.Archive, s.c.Policy.Digest, s.o.Limits.Archive, mode)
+	f := &found{place: p}
+	location := p.location(s.c.Policy)
+	archive, err := s.content(ctx, location, s.c.Policy.Digest, s.o.Limits.Archive, mode)
 	if err != nil {
 		return nil, err
 	}
 	s.o.Events.trying(s.c, p, archive.cached)
 	if !archive.cached {
-		err := s.download(ctx, p.Archive, archive, s.o.Limits.Archive)
-		if err != nil {
+		if err := s.download(ctx, location, archive, s.o.Limits.Archive); err != nil {
 			return nil, err
 		}
 	}
+	f.hex = archive.hex
+	f.parts = append(f.parts, part{location, archive})
 	digest := "sha256:" + archive.hex
 	if want := s.c.Policy.Digest; want != "" && want != digest {
 		return nil, &DigestError{want, digest}
 	}
-	sub := Subject{Policy: s.c.Policy, Digest: digest, Keys: s.o.Keys, Now: s.o.Now,
+	sub := Subject{Name: s.c.Name, Version: s.c.Version, Policy: s.c.Policy, Digest: digest, File: p.fileName(),
+		Keys: s.o.Keys, Now: s.o.Now,
 		Open: func() (io.ReadSeekCloser, error) { return os.Open(archive.file) }}
-	var signature *content
-	if p.Signature != "" && len(s.c.Policy.Keys) > 0 {
-		signature, err = s.content(ctx, p.Signature, "", s.o.Limits.Signature, mode)
-		if err == nil && !signature.cached {
-			err = s.download(ctx, p.Signature, signature, s.o.Limits.Signature)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("signature %s: %w", p.Signature, err)
-		}
-		if sub.Signature, err = os.ReadFile(signature.file); err != nil {
-			return nil, err
-		}
+	if s.c.Policy.Tag != "" || s.c.Policy.Commit != "" {
+		err = s.snapshot(ctx, archive.file, &sub)
+	} else if len(s.c.Policy.Keys) > 0 {
+		err = s.signatures(ctx, p, mode, f, &sub)
 	}
-	proofs, err := s.prove(ctx, sub)
 	if err != nil {
 		return nil, err
 	}
-	for _, x := range []struct {
-		location string
-		*content
-	}{{p.Archive, archive}, {p.Signature, signature}} {
-		if x.content == nil {
-			continue
-		}
+	if f.proofs, err = s.prove(ctx, sub); err != nil {
+		return nil, err
+	}
+	if err := s.locked(f, sub); err != nil {
+		return nil, err
+	}
+	for _, x := range f.parts {
 		if !x.cached {
 			if err := s.cache.keep(x.file, x.hex); err != nil {
 				return nil, err
@@ -203,13 +209,63 @@ func (s *session) judge(ctx context.Context, p Place, mode reuse) (*found, error
 			}
 		}
 	}
-	s.o.Events.verified(s.c, proofs)
-	return &found{p, archive.hex, proofs}, nil
+	s.o.Events.verified(s.c, f.proofs)
+	return f, nil
+}
+
+// signatures fetches what a place offers besides the archive and makes
+// statements of it.
+func (s *session) signatures(ctx context.Context, p Place, mode reuse, f *found, sub *Subject) error {
+	read := func(what, location string) ([]byte, error) {
+		c, err := s.content(ctx, location, "", s.o.Limits.Signature, mode)
+		if err == nil && !c.cached {
+			err = s.download(ctx, location, c, s.o.Limits.Signature)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", what, location, err)
+		}
+		f.parts = append(f.parts, part{location, c})
+		return os.ReadFile(c.file)
+	}
+	var list []byte
+	if p.Checksums != "" {
+		var err error
+		if list, err = read("checksum list", p.Checksums); err != nil {
+			return err
+		}
+		if p.Signature == "" {
+			sub.Statements = append(sub.Statements, sub.Listed(p.Checksums, list, nil))
+			return nil
+		}
+	}
+	if p.Signature == "" {
+		return nil
+	}
+	for _, location := range append([]string{p.Signature}, p.Cosignatures...) {
+		signature, err := read("signature", location)
+		if err != nil {
+			return err
+		}
+		var st Statement
+		switch {
+		case p.Checksums != "":
+			st = sub.Listed(location, list, signature)
+		case p.Over == OverDecompressed:
+			st = sub.Decompressed(location, signature)
+		default:
+			st = sub.Detached(location, signature)
+		}
+		sub.Statements = append(sub.Statements, st)
+	}
+	return nil
 }
 
 // content says where the bytes of a location are, or will be once downloaded.
 func (s *session) content(ctx context.Context, location, pinned string, limit int64, mode reuse) (*content, error) {
 	hex := s.cache.recall(location)
+	if l := s.lock.digestOf(location); pinned == "" && l != "" {
+		pinned = l
+	}
 	if pinned != "" {
 		var err error
 		if hex, err = ParseDigest(pinned); err != nil {
@@ -233,6 +289,41 @@ func (s *session) content(ctx context.Context, location, pinned string, limit in
 	return &content{}, nil
 }
 
+// location is that of the archive: a repository's is completed by what the
+// policy asks for.
+func (p Place) location(policy Policy) string {
+	switch {
+	case !isGit(p.Archive):
+		return p.Archive
+	case policy.Tag != "":
+		return p.Archive + "#tag=" + policy.Tag
+	}
+	return p.Archive + "#commit=" + policy.Commit
+}
+
+// fileName is the archive's name in a checksum list.
+func (p Place) fileName() string {
+	if p.File != "" {
+		return p.File
+	}
+	u, err := url.Parse(p.Archive)
+	if err != nil || u.Path == "" {
+		return ""
+	}
+	return path.Base(u.Path)
+}
+
+// open reads a location, by preference from the mirror when the lock says
+// which bytes to expect.
+func (s *session) open(ctx context.Context, location string) (io.ReadCloser, error) {
+	if d := s.lock.digestOf(location); d != "" && s.o.Transports["mirror"] != nil {
+		if r, err := s.o.open(ctx, "mirror:"+d); err == nil {
+			return r, nil
+		}
+	}
+	return s.o.open(ctx, location)
+}
+
 // isFile says whether a location is on this machine, where reading it again
 // costs nothing and its content may change under its name.
 func isFile(location string) bool {
@@ -242,7 +333,7 @@ func isFile(location string) bool {
 
 // download streams a location into the work directory, hashing on the way.
 func (s *session) download(ctx context.Context, location string, into *content, limit int64) (err error) {
-	r, err := s.o.open(ctx, location)
+	r, err := s.open(ctx, location)
 	if err != nil {
 		return err
 	}
@@ -291,33 +382,6 @@ func (s *session) download(ctx context.Context, location string, into *content, 
 	return nil
 }
 
-// prove asks every verifier and holds the answers against the policy.
-func (s *session) prove(ctx context.Context, sub Subject) ([]Proof, error) {
-	var proofs []Proof
-	for _, v := range s.o.Verifiers {
-		p, err := v.Verify(ctx, sub)
-		if err != nil {
-			return nil, err
-		}
-		proofs = append(proofs, p...)
-	}
-	best := Ungraded
-	for _, p := range proofs {
-		if p.Digest != sub.Digest {
-			return nil, fmt.Errorf("%w: a proof by %s covers %s, not the archive %s", ErrPolicy, p.Mechanism, p.Digest, sub.Digest)
-		}
-		if p.Grade < Pinned || p.Grade > Signed {
-			return nil, fmt.Errorf("%w: a proof by %s has grade %v", ErrPolicy, p.Mechanism, p.Grade)
-		}
-		best = max(best, p.Grade)
-	}
-	if best < s.c.Policy.Least {
-		return nil, fmt.Errorf("%w: it asks for %v, the strongest proof is %v", ErrPolicy, s.c.Policy.Least, best)
-	}
-	slices.SortStableFunc(proofs, func(a, b Proof) int { return int(b.Grade) - int(a.Grade) })
-	return proofs, nil
-}
-
 // tree opens the tree of an accepted archive, unpacking it where the cache
 // holds none or one that was touched.
 func (s *session) tree(ctx context.Context, f *found) (*Tree, error) {
@@ -333,8 +397,16 @@ func (s *session) tree(ctx context.Context, f *found) (*Tree, error) {
 		}
 		extracted = true
 	}
-	t := &Tree{component: s.c, digest: m.digest, archive: "sha256:" + f.hex, proofs: f.proofs,
+	if s.lock != nil && s.lock.Tree != m.digest {
+		return nil, fmt.Errorf("%w: the tree is %s, the lock says %s", ErrLocked, m.digest, s.lock.Tree)
+	}
+	t := &Tree{component: s.c, digest: m.digest, files: f.files(), archive: "sha256:" + f.hex, proofs: f.proofs,
 		place: f.place, epoch: m.epoch, dir: dir, root: os.DirFS(dir)}
+	if s.c.Origin != nil {
+		if err := s.match(ctx, t); err != nil {
+			return nil, err
+		}
+	}
 	s.o.Events.opened(t, extracted)
 	return t, nil
 }

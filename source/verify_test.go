@@ -409,7 +409,7 @@ func TestFilePlacesAreNotRecalled(t *testing.T) {
 	c.Policy.Digest = ""
 	c.Policy.Keys = []source.Key{{Fingerprint: strings.Repeat("A", 40), File: "k"}}
 	o.Verifiers = []source.Verifier{verifierFunc(func(s source.Subject) ([]source.Proof, error) {
-		return []source.Proof{{Grade: source.Pinned, Digest: s.Digest}}, nil
+		return []source.Proof{{Grade: source.Signed, Mechanism: source.OpenPGP, Signer: strings.Repeat("A", 40), Digest: s.Digest}}, nil
 	})}
 	one, err := source.Verify(t.Context(), c, o)
 	if err != nil {

@@ -161,7 +161,7 @@ func parseSignatures(b []byte) ([]*packet.Signature, error) {
 		out = append(out, sig)
 	}
 	if len(out) == 0 {
-		return nil, errors.Join(append(unreadable, ErrNoSignature)...)
+		return nil, errors.Join(append(unreadable, fmt.Errorf("%w: it holds no signature", ErrMalformed))...)
 	}
 	return out, nil
 }

@@ -3,11 +3,9 @@ package openpgp
 import (
 	"context"
 	"crypto"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,13 +18,12 @@ import (
 
 // States of a signature that a caller may want to tell apart.
 var (
-	ErrNoSignature = errors.New("no signature")
-	ErrBad         = errors.New("signature does not match the archive")
-	ErrExpired     = errors.New("signature was made when its key was not valid")
-	ErrRevoked     = errors.New("signing key is revoked")
-	ErrWeak        = errors.New("signature is too weak")
-	ErrMalformed   = errors.New("not a detached OpenPGP signature")
-	ErrKeyFile     = errors.New("key file does not give the pinned key")
+	ErrBad       = errors.New("signature does not match the archive")
+	ErrExpired   = errors.New("signature was made when its key was not valid")
+	ErrRevoked   = errors.New("signing key is revoked")
+	ErrWeak      = errors.New("signature is too weak")
+	ErrMalformed = errors.New("not an OpenPGP signature")
+	ErrKeyFile   = errors.New("key file does not give the pinned key")
 )
 
 // SignerError says that none of the pinned keys made the signature.
@@ -40,48 +37,64 @@ func (e *SignerError) Error() string {
 		e.Issuer, strings.Join(e.Pinned, ", "))
 }
 
-// Verifier checks detached signatures against Policy.Keys, and proves nothing
-// for a policy that has none.
+// Verifier checks signatures by the policy's keys of kind openpgp, and proves
+// nothing for a policy that has none: detached ones over the archive, over
+// what it decompresses to or over a checksum list, clear-signed lists, and
+// those in git tags and commits.
 type Verifier struct{}
 
 var _ source.Verifier = Verifier{}
 
-// Verify implements [source.Verifier]. One good signature by one pinned key
-// suffices. Errors wrap one of this package's errors, or are a
-// [*SignerError]; when several signatures fail, they are joined in order.
+// Verify implements [source.Verifier]. It gives a proof for each pinned key
+// that made a good signature. Errors wrap [source.ErrNoSignature] or one of
+// this package's errors, or are a [*SignerError]; when several signatures
+// fail, and none is good, they are joined in order.
 func (Verifier) Verify(ctx context.Context, s source.Subject) ([]source.Proof, error) {
-	if len(s.Policy.Keys) == 0 {
+	pins := s.Signers(source.OpenPGP)
+	if len(pins) == 0 {
 		return nil, nil
 	}
 	if s.Now.IsZero() {
 		return nil, fmt.Errorf("%w: no time to judge it at", ErrExpired)
 	}
-	keys, err := readKeys(s.Keys, s.Policy.Keys)
+	keys, err := readKeys(s.Keys, pins)
 	if err != nil {
 		return nil, err
 	}
-	if len(s.Signature) == 0 {
-		return nil, fmt.Errorf("%w: the policy pins keys, but the place names no signature file or an empty one", ErrNoSignature)
-	}
-	sigs, err := parseSignatures(s.Signature)
-	if err != nil {
-		return nil, err
-	}
+	var proofs []source.Proof
 	var failures []error
-	for _, sig := range sigs {
-		proof, err := verify(ctx, s, keys, sig)
-		if err == nil {
-			return []source.Proof{*proof}, nil
+	for _, st := range s.Statements {
+		m, err := open(ctx, s, st)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", st.From, err)
 		}
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, cause
+		if m == nil {
+			continue
 		}
-		failures = append(failures, err)
+		for _, sig := range m.signatures {
+			proof, err := m.verify(ctx, s, keys, sig)
+			if cause := context.Cause(ctx); cause != nil {
+				return nil, cause
+			}
+			if err != nil {
+				failures = append(failures, err)
+				continue
+			}
+			if !slices.ContainsFunc(proofs, func(p source.Proof) bool { return p.Signer == proof.Signer }) {
+				proofs = append(proofs, *proof)
+			}
+		}
 	}
-	return nil, errors.Join(failures...)
+	switch {
+	case len(proofs) > 0:
+		return proofs, nil
+	case len(failures) > 0:
+		return nil, errors.Join(failures...)
+	}
+	return nil, fmt.Errorf("%w: the policy pins OpenPGP keys, and no signature of that kind is there", source.ErrNoSignature)
 }
 
-func verify(ctx context.Context, s source.Subject, keys []pinned, sig *packet.Signature) (*source.Proof, error) {
+func (m *signed) verify(ctx context.Context, s source.Subject, keys []pinned, sig *packet.Signature) (*source.Proof, error) {
 	owner, key := find(keys, sig)
 	if key == nil {
 		e := &SignerError{Issuer: issuer(sig)}
@@ -91,7 +104,7 @@ func verify(ctx context.Context, s source.Subject, keys []pinned, sig *packet.Si
 		return nil, e
 	}
 	name := fingerprint(key)
-	if sig.SigType != packet.SigTypeBinary {
+	if sig.SigType != packet.SigTypeBinary && !(m.text && sig.SigType == packet.SigTypeText) {
 		return nil, fmt.Errorf("%w: type %#x is not a signature over bytes", ErrMalformed, sig.SigType)
 	}
 	if sig.Version != 4 && sig.Version != 6 {
@@ -108,12 +121,13 @@ func verify(ctx context.Context, s source.Subject, keys []pinned, sig *packet.Si
 	if sig.SigExpired(s.Now) {
 		return nil, fmt.Errorf("%w: key %s: the signature itself has expired", ErrExpired, name)
 	}
-	algorithm, err := strength(key)
+	a := allowance{s: s}
+	algorithm, err := a.strength(key)
 	if err != nil {
 		return nil, err
 	}
 	if key != owner.entity.PrimaryKey {
-		if _, err := strength(owner.entity.PrimaryKey); err != nil {
+		if _, err := a.strength(owner.entity.PrimaryKey); err != nil {
 			return nil, err
 		}
 	}
@@ -125,46 +139,75 @@ func verify(ctx context.Context, s source.Subject, keys []pinned, sig *packet.Si
 	if key != owner.entity.PrimaryKey {
 		hashes = append(hashes, binding.Hash, binding.EmbeddedSignature.Hash)
 	}
-	exception, err := acceptable(hashes, s)
-	if err != nil {
+	if err := a.hashes(hashes); err != nil {
 		return nil, fmt.Errorf("key %s: %w", name, err)
 	}
-	if err := check(ctx, s, key, sig); err != nil {
+	if err := m.check(ctx, s, key, sig); err != nil {
 		return nil, fmt.Errorf("key %s: %w", name, err)
 	}
 	at := sig.CreationTime.UTC()
 	return &source.Proof{
 		Grade:       source.Signed,
-		Mechanism:   "openpgp",
+		Mechanism:   source.OpenPGP,
 		Digest:      s.Digest,
+		Over:        m.statement.Over,
 		Signer:      owner.fingerprint,
 		SigningKey:  name,
 		Algorithm:   algorithm,
 		Hash:        sig.Hash.String(),
 		SignedAt:    &at,
-		Exception:   exception,
-		Description: "detached signature by " + owner.name(),
+		Git:         s.Git,
+		Exception:   a.used,
+		Description: describe(m.statement) + " by " + owner.name(),
 	}, nil
+}
+
+func describe(st source.Statement) string {
+	switch {
+	case st.Over == source.OverTag || st.Over == source.OverCommit:
+		return "git " + st.From + ", signed"
+	case st.Signature == nil:
+		return "clear-signed list of checksums"
+	case st.Over == source.OverArchive:
+		return "detached signature"
+	}
+	return "detached signature over " + map[string]string{
+		source.OverDecompressed: "the decompressed archive", source.OverChecksums: "a list of checksums"}[st.Over]
 }
 
 func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// acceptable refuses weak digests, in the signature or between a subkey and
-// its primary, and gives the exception that the policy makes for one.
-func acceptable(hashes []crypto.Hash, s source.Subject) (*source.Exception, error) {
-	var used *source.Exception
+// allowance applies the floor, and remembers the exception that let something
+// below it through.
+type allowance struct {
+	s    source.Subject
+	used *source.Exception
+}
+
+func (a *allowance) allow(name, what string) error {
+	x := a.s.Policy.Exception(name, a.s.Now)
+	if x == nil {
+		return fmt.Errorf("%w: %s; the policy may accept that by an exception (allow: %s, with a reason and an until date that is not past)", ErrWeak, what, name)
+	}
+	a.used = x
+	return nil
+}
+
+// hashes refuses weak digests, in the signature or between a subkey and its
+// primary.
+func (a *allowance) hashes(hashes []crypto.Hash) error {
 	for _, h := range hashes {
 		if !weakHash(h) {
 			continue
 		}
 		if h != crypto.SHA1 {
-			return nil, fmt.Errorf("%w: digest is %s", ErrWeak, h)
+			return fmt.Errorf("%w: digest is %s", ErrWeak, h)
 		}
-		if used = s.Policy.Exception(source.AllowSHA1, s.Now); used == nil {
-			return nil, fmt.Errorf("%w: digest is SHA-1; the policy may accept that by an exception (allow: %s, with a reason and an until date that is not past)", ErrWeak, source.AllowSHA1)
+		if err := a.allow(source.AllowSHA1, "digest is SHA-1"); err != nil {
+			return err
 		}
 	}
-	return used, nil
+	return nil
 }
 
 func weakHash(h crypto.Hash) bool {
@@ -175,18 +218,26 @@ func weakHash(h crypto.Hash) bool {
 	return true
 }
 
-// strength names the key's algorithm if it is on the list of those accepted.
-func strength(k *packet.PublicKey) (string, error) {
+// strength names the key's algorithm if it is on the list of those accepted,
+// or the policy makes an exception for it.
+func (a *allowance) strength(k *packet.PublicKey) (string, error) {
 	weak := func(what string) error {
 		return fmt.Errorf("%w: key %s is %s; accepted are RSA from 2048 bits, ECDSA on NIST curves and EdDSA", ErrWeak, fingerprint(k), what)
 	}
 	bits, err := k.BitLength()
+	if err != nil {
+		bits = 0
+	}
 	switch k.PubKeyAlgo {
 	case packet.PubKeyAlgoRSA, packet.PubKeyAlgoRSASignOnly:
-		if err != nil || bits < 2048 {
-			return "", weak(fmt.Sprintf("RSA-%d", bits))
+		name := fmt.Sprintf("RSA-%d", bits)
+		switch {
+		case bits >= 2048:
+			return name, nil
+		case bits >= 1024:
+			return name, a.allow(source.AllowRSA1024, fmt.Sprintf("key %s is %s", fingerprint(k), name))
 		}
-		return fmt.Sprintf("RSA-%d", bits), nil
+		return "", weak(name)
 	case packet.PubKeyAlgoECDSA:
 		curve, err := k.Curve()
 		switch {
@@ -197,7 +248,11 @@ func strength(k *packet.PublicKey) (string, error) {
 	case packet.PubKeyAlgoEdDSA, packet.PubKeyAlgoEd25519, packet.PubKeyAlgoEd448:
 		return "EdDSA", nil
 	case packet.PubKeyAlgoDSA:
-		return "", weak(fmt.Sprintf("DSA-%d", bits))
+		name := fmt.Sprintf("DSA-%d", bits)
+		if bits >= 1024 {
+			return name, a.allow(source.AllowDSA, fmt.Sprintf("key %s is %s", fingerprint(k), name))
+		}
+		return "", weak(name)
 	}
 	return "", weak(fmt.Sprintf("of algorithm %d", k.PubKeyAlgo))
 }
@@ -206,10 +261,12 @@ func strength(k *packet.PublicKey) (string, error) {
 // judges where that matters.
 func config(now time.Time) *packet.Config {
 	return &packet.Config{
-		Time:                 func() time.Time { return now },
-		MinRSABits:           2048,
-		RejectHashAlgorithms: map[crypto.Hash]bool{crypto.MD5: true, crypto.RIPEMD160: true},
-		RejectCurves:         map[packet.Curve]bool{packet.CurveSecP256k1: true},
+		Time: func() time.Time { return now },
+		// strength judges algorithms and sizes.
+		MinRSABits:                1024,
+		RejectPublicKeyAlgorithms: map[packet.PublicKeyAlgorithm]bool{},
+		RejectHashAlgorithms:      map[crypto.Hash]bool{crypto.MD5: true, crypto.RIPEMD160: true},
+		RejectCurves:              map[packet.Curve]bool{packet.CurveSecP256k1: true},
 	}
 }
 
@@ -257,41 +314,4 @@ func state(err error) error {
 		return fmt.Errorf("%w: %w", ErrExpired, err)
 	}
 	return fmt.Errorf("%w: %w; the key file must hold the self-signature of that time, which exports of the newest one leave out", ErrExpired, err)
-}
-
-// check does the arithmetic: the signature against the archive's bytes, which
-// must be the bytes that the subject's digest names.
-func check(ctx context.Context, s source.Subject, key *packet.PublicKey, sig *packet.Signature) error {
-	r, err := s.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	signed, err := sig.PrepareVerify()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	h := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(h, signed), &contextReader{ctx, r}); err != nil {
-		return err
-	}
-	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != s.Digest {
-		return &source.DigestError{Want: s.Digest, Got: got}
-	}
-	if err := key.VerifySignature(signed, sig); err != nil {
-		return fmt.Errorf("%w: %w", ErrBad, err)
-	}
-	return nil
-}
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *contextReader) Read(p []byte) (int, error) {
-	if err := context.Cause(r.ctx); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

@@ -20,7 +20,13 @@ import (
 // Case is an archive that a proof engine under test must judge.
 type Case struct {
 	Archive   []byte
-	Signature []byte
+	Signature []byte // detached, over what Over says
+	Over      string // one of the source.Over constants; default: the archive
+	List      []byte // checksum list; without a Signature it bears its own
+	Message   []byte // the tag or commit object
+	Git       *source.Git
+	File      string // the archive's name in List
+	Version   string
 	Policy    source.Policy
 	Keys      fs.FS
 	Now       time.Time
@@ -29,14 +35,38 @@ type Case struct {
 // Subject is the case as a [source.Verifier] sees it.
 func (c Case) Subject() source.Subject {
 	sum := sha256.Sum256(c.Archive)
-	return source.Subject{
-		Policy:    c.Policy,
-		Digest:    "sha256:" + hex.EncodeToString(sum[:]),
-		Open:      func() (io.ReadSeekCloser, error) { return nopCloser{bytes.NewReader(c.Archive)}, nil },
-		Signature: c.Signature,
-		Keys:      c.Keys,
-		Now:       c.Now,
+	s := source.Subject{
+		Name:    "case",
+		Version: c.Version,
+		Policy:  c.Policy,
+		Digest:  "sha256:" + hex.EncodeToString(sum[:]),
+		Open:    func() (io.ReadSeekCloser, error) { return nopCloser{bytes.NewReader(c.Archive)}, nil },
+		Git:     c.Git,
+		File:    c.File,
+		Keys:    c.Keys,
+		Now:     c.Now,
 	}
+	return c.state(s)
+}
+
+// state gives the subject the case's statement.
+func (c Case) state(s source.Subject) source.Subject {
+	s.Statements = nil
+	switch {
+	case c.List != nil:
+		s.Statements = append(s.Statements, s.Listed("mem:list", c.List, c.Signature))
+	case len(c.Signature) == 0:
+	case c.Over == "" || c.Over == source.OverArchive:
+		s.Statements = append(s.Statements, s.Detached("mem:signature", c.Signature))
+	case c.Over == source.OverDecompressed:
+		s.Statements = append(s.Statements, s.Decompressed("mem:signature", c.Signature))
+	default:
+		s.Statements = append(s.Statements, source.Statement{Over: c.Over, From: "tag", Signature: c.Signature,
+			Message: func(ctx context.Context) (io.ReadCloser, error) {
+				return io.NopCloser(bytes.NewReader(c.Message)), context.Cause(ctx)
+			}})
+	}
+	return s
 }
 
 type nopCloser struct{ io.ReadSeeker }
@@ -90,6 +120,10 @@ func CheckVerifier(v source.Verifier, s Suite) error {
 	}
 
 	bad := derived(s.Good)
+	if s.Good.Message != nil {
+		// The core has tied the archive to the message; an engine sees that.
+		bad = derivedMessage(s.Good)
+	}
 	maps.Copy(bad, s.Bad)
 	for _, name := range slices.Sorted(maps.Keys(bad)) {
 		if proofs, err := v.Verify(ctx, bad[name].Subject()); err == nil {
@@ -97,30 +131,12 @@ func CheckVerifier(v source.Verifier, s Suite) error {
 		}
 	}
 
-	// The digest is a claim about bytes: both must be what is proven.
-	lie := s.Good.Subject()
-	lie.Open = flipped(s.Good, 0).Subject().Open
-	if _, err := v.Verify(ctx, lie); err == nil {
-		fail("other bytes behind the good digest: accepted")
-	}
-	lie = flipped(s.Good, 0).Subject()
-	lie.Open = s.Good.Subject().Open
-	if proofs, err := v.Verify(ctx, lie); err == nil {
-		for _, p := range proofs {
-			if p.Digest == lie.Digest {
-				fail("good bytes behind another digest: accepted for the other digest")
-			}
-		}
-	}
-	closed := s.Good.Subject()
-	errOpen := errors.New("cannot be opened")
-	closed.Open = func() (io.ReadSeekCloser, error) { return nil, errOpen }
-	if _, err := v.Verify(ctx, closed); !errors.Is(err, errOpen) {
-		fail("archive that cannot be opened: %v, want the reason", err)
+	if s.Good.Message == nil {
+		lies(v, s, fail)
 	}
 
 	nothing := s.Good
-	nothing.Policy.Keys, nothing.Policy.Digest = nil, ""
+	nothing.Policy = source.Policy{}
 	if proofs, err := v.Verify(ctx, nothing.Subject()); err != nil || len(proofs) != 0 {
 		fail("policy that asks for nothing: %d proofs, %v, want none and no error", len(proofs), err)
 	}
@@ -131,6 +147,35 @@ func CheckVerifier(v source.Verifier, s Suite) error {
 		fail("cancelled context: %v, want context.Canceled", err)
 	}
 	return errors.Join(failed...)
+}
+
+// lies tells the engine what is not so: the digest is a claim about bytes, and
+// both must be what is proven.
+func lies(v source.Verifier, s Suite, fail func(string, ...any)) {
+	ctx := context.Background()
+	lie := s.Good.Subject()
+	lie.Open = flipped(s.Good, 0).Subject().Open
+	lie = s.Good.state(lie)
+	if _, err := v.Verify(ctx, lie); err == nil {
+		fail("other bytes behind the good digest: accepted")
+	}
+	lie = flipped(s.Good, 0).Subject()
+	lie.Open = s.Good.Subject().Open
+	lie = s.Good.state(lie)
+	if proofs, err := v.Verify(ctx, lie); err == nil {
+		for _, p := range proofs {
+			if p.Digest == lie.Digest {
+				fail("good bytes behind another digest: accepted for the other digest")
+			}
+		}
+	}
+	closed := s.Good.Subject()
+	errOpen := errors.New("cannot be opened")
+	closed.Open = func() (io.ReadSeekCloser, error) { return nil, errOpen }
+	closed = s.Good.state(closed)
+	if _, err := v.Verify(ctx, closed); !errors.Is(err, errOpen) {
+		fail("archive that cannot be opened: %v, want the reason", err)
+	}
 }
 
 func flipped(c Case, at int) Case {
@@ -162,9 +207,37 @@ func derived(good Case) map[string]Case {
 		out["no signature"] = none
 		out["truncated signature"] = cut
 		out["signature of another form"] = other
-		noKeys := good
-		noKeys.Keys = nil
-		out["no key files"] = noKeys
+		if good.Keys != nil {
+			noKeys := good
+			noKeys.Keys = nil
+			out["no key files"] = noKeys
+		}
+	}
+	if good.List != nil {
+		other, unlisted := good, good
+		other.List = append(bytes.Clone(good.List), "\nmore\n"...)
+		if good.Signature == nil {
+			other.List = bytes.Replace(good.List, []byte(hexOf(good)[:16]), []byte("0000000000000000"), 1)
+		}
+		unlisted.File = "another-" + good.File
+		out["changed list"] = other
+		out["archive that the list does not name"] = unlisted
 	}
 	return out
+}
+
+func hexOf(c Case) string {
+	sum := sha256.Sum256(c.Archive)
+	return hex.EncodeToString(sum[:])
+}
+
+// derivedMessage are the cases that are one step from a good tag or commit.
+func derivedMessage(good Case) map[string]Case {
+	flip, cut, none, form := good, good, good, good
+	flip.Message = bytes.Clone(good.Message)
+	flip.Message[0] ^= 1
+	cut.Message = good.Message[:len(good.Message)-1]
+	none.Signature = nil
+	form.Signature = []byte("nonsense")
+	return map[string]Case{"first bit flipped": flip, "truncated message": cut, "no signature": none, "signature of another form": form}
 }
