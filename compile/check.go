@@ -28,7 +28,8 @@ var (
 	packageForm = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
 	envForm     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	userForm    = regexp.MustCompile(`^([0-9]{1,10}):([0-9]{1,10})$`)
-	schemes     = []string{"https", "http", "file", "mirror", "debian"}
+	exceptions  = []string{source.AllowSHA1, source.AllowDSA, source.AllowRSA1024, source.AllowSignerTime}
+	schemes     = []string{"https", "http", "file", "mirror", "debian", "gomod", "git+https", "git+http", "git+ssh", "git+file"}
 )
 
 // check looks at what a specification means, after its form is right.
@@ -148,8 +149,18 @@ func (d *decoder) component(s *Spec, i int) {
 			d.at(p+".license", "see the identifiers of the SPDX licence list", "%q is no SPDX licence expression", strings.Join(bad, ", "))
 		}
 	}
+	before := len(d.errs)
 	d.places(p, c)
 	d.policy(p+".policy", &c.Policy)
+	if c.Origin != nil {
+		d.policy(p+".origin.policy", &c.Origin.Policy)
+	}
+	if c.Name != "" && c.Version != "" && len(d.errs) == before {
+		// What is rarer than a slip of the pen, in package source's words.
+		if err := c.Component.Validate(); err != nil {
+			d.at(p, "", "%v", err)
+		}
+	}
 	d.recipe(p+".recipe", c)
 	for j, r := range c.Runtime {
 		_, err := path.Match(r, "")
@@ -189,6 +200,9 @@ func (d *decoder) places(p string, c *Component) {
 		switch {
 		case pl.Signature != "":
 			d.location(q+".signature", pl.Signature)
+		case pl.Checksums != "":
+			d.location(q+".checksums", pl.Checksums)
+		case strings.HasPrefix(pl.Archive, "git+"): // tags and commits bear theirs
 		case c.Policy.Least == source.Signed:
 			d.at(q, "add signature", "the policy of %q asks for signed, and this place has no signature", c.Name)
 		}
@@ -207,7 +221,7 @@ func (d *decoder) policy(p string, pol *source.Policy) {
 	case source.Ungraded:
 		d.at(p, "add grade: signed, or grade: pinned where upstream signs nothing", "the policy names no grade")
 	case source.Pinned:
-		if pol.Digest == "" {
+		if pol.Digest == "" && pol.Commit == "" {
 			d.at(p, "add digest: sha256:…", "grade pinned without a digest pins nothing")
 		}
 	case source.Signed:
@@ -222,6 +236,9 @@ func (d *decoder) policy(p string, pol *source.Policy) {
 		}
 	}
 	for i, k := range pol.Keys {
+		if k.Kind != "" && k.Kind != source.OpenPGP {
+			continue
+		}
 		q := fmt.Sprintf("%s.keys[%d]", p, i)
 		b, err := hex.DecodeString(k.Fingerprint)
 		if err != nil || len(b) != 20 && len(b) != 32 {
@@ -233,8 +250,8 @@ func (d *decoder) policy(p string, pol *source.Policy) {
 	}
 	for i, e := range pol.Exceptions {
 		q := fmt.Sprintf("%s.exceptions[%d]", p, i)
-		if e.Allow != "sha1" {
-			d.at(q+".allow", "the only exception is sha1", "unknown exception %q", e.Allow)
+		if !slices.Contains(exceptions, e.Allow) {
+			d.at(q+".allow", fmt.Sprintf("the exceptions are %q", exceptions), "unknown exception %q", e.Allow)
 		}
 		d.required(q+".reason", e.Reason)
 		d.date(q+".until", e.Until)

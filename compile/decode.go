@@ -81,6 +81,10 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value, depth int) 
 		return
 	}
 	switch v.Kind() {
+	case reflect.Pointer:
+		e := reflect.New(v.Type().Elem())
+		d.decode(n, path, e.Elem(), depth)
+		v.Set(e)
 	case reflect.Struct:
 		d.object(n, path, v, depth)
 	case reflect.Map:

@@ -103,7 +103,7 @@ var mistakes = []struct {
 	{name: "bad digest", old: "      digest: sha256:71fe", new: "      digest: sha256:", at: "digest: sha256:b7", want: "64 hexadecimal", schema: true},
 	{name: "bad fingerprint", old: "27EDEAF22F3ABCEB50DB9A125CC908FDB71E12C2", new: "B71E12C2", at: "B71E12C2", want: "40", schema: true},
 	{name: "key outside", old: "keys/app.asc", new: "../app.asc", at: "../app.asc", want: "relative path"},
-	{name: "unknown exception", old: "allow: sha1", new: "allow: md5", at: "md5", want: "only exception", schema: true},
+	{name: "unknown exception", old: "allow: sha1", new: "allow: md5", at: "md5", want: "exceptions are", schema: true},
 	{name: "exception without reason", old: "reason: old release", new: `reason: ""`, at: `reason: ""`, want: "reason is required", schema: true},
 	{name: "exception date", old: "until: 2030-01-31}\n    needs", new: "until: 2030-13-31}\n    needs", at: "2030-13", want: "want a date"},
 	{name: "waiver date", old: "known, until: 2030-01-31", new: "known, until: soon", at: "soon", want: "want a date", schema: true},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cleanstart/cleanstart/compile/harden"
 	"github.com/cleanstart/cleanstart/source"
+	"github.com/cleanstart/cleanstart/source/tagmatch"
 )
 
 func compiledSchema(t *testing.T) *jsonschema.Schema {
@@ -128,7 +129,7 @@ func TestSchemaAgreesWithTypes(t *testing.T) {
 	}
 	for def, v := range map[string]any{
 		"component": &Component{}, "place": &source.Place{}, "policy": &source.Policy{}, "key": &source.Key{},
-		"exception": &source.Exception{}, "recipe": &Recipe{}, "image": &ImageSpec{}, "run": &Run{}, "waiver": &Waiver{},
+		"exception": &source.Exception{}, "authority": &source.Authority{}, "origin": &source.Origin{}, "explained": &tagmatch.Explained{}, "recipe": &Recipe{}, "image": &ImageSpec{}, "run": &Run{}, "waiver": &Waiver{},
 	} {
 		var have []string
 		for k := range s.Defs[def].Properties {
