@@ -1,14 +1,17 @@
 package attest
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 
 	prov "github.com/in-toto/attestation/go/predicates/provenance/v1"
 	ita "github.com/in-toto/attestation/go/v1"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/cleanstart/cleanstart/compile"
+	"github.com/cleanstart/cleanstart/source"
 )
 
 // buildProvenance is artifact 3: SLSA provenance v1. External parameters are
@@ -120,20 +123,18 @@ func sourceDependencies(f *facts) ([]*ita.ResourceDescriptor, error) {
 	var out []*ita.ResourceDescriptor
 	for i := range f.record.Components {
 		c := &f.record.Components[i]
-		notes, err := toStruct(map[string]any{"tree": c.Tree, "proofs": c.Proofs, "signaturePlace": c.Place.Signature, "version": c.Component.Version})
-		if err != nil {
-			return nil, err
-		}
 		if c.Archive == "" {
 			return nil, fmt.Errorf("component %s has no archive digest", c.Component.Name)
 		}
-		out = append(out, &ita.ResourceDescriptor{
-			Name:             c.Component.Name,
-			Uri:              c.Component.PURL,
-			Digest:           map[string]string{"sha256": hexOf(c.Archive)},
-			DownloadLocation: c.Place.Archive,
-			Annotations:      notes,
-		})
+		b, err := json.Marshal(source.Describe(c.Component.Component, c.Place, c.Archive, c.Tree, c.Proofs))
+		if err != nil {
+			return nil, err
+		}
+		d := new(ita.ResourceDescriptor)
+		if err := protojson.Unmarshal(b, d); err != nil {
+			return nil, fmt.Errorf("component %s: %w", c.Component.Name, err)
+		}
+		out = append(out, d)
 	}
 	return out, nil
 }

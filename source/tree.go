@@ -48,35 +48,103 @@ func Explain(t *Tree) string {
 	if c.PURL != "" {
 		fmt.Fprintf(&b, " (%s)", c.PURL)
 	}
-	fmt.Fprintf(&b, "\n  policy   at least %v", c.Policy.Least)
-	if c.Policy.Digest != "" {
-		b.WriteString(", digest pinned")
+	b.WriteByte('\n')
+	explain(&b, t, "  ")
+	if t.origin != nil {
+		fmt.Fprintf(&b, "  origin   %s\n", t.origin.place.Archive)
+		explain(&b, t.origin, "    ")
 	}
-	if n := len(c.Policy.Keys); n > 0 {
-		fmt.Fprintf(&b, ", signed by one of %d pinned keys", n)
+	return b.String()
+}
+
+func explain(b *strings.Builder, t *Tree, indent string) {
+	line := func(label, format string, a ...any) {
+		fmt.Fprintf(b, "%s%-8s %s\n", indent, label, fmt.Sprintf(format, a...))
 	}
-	fmt.Fprintf(&b, "\n  archive  %s\n           from %s (transport only)\n", t.archive, t.place.Archive)
+	line("policy", "%s", t.component.Policy.text())
+	line("archive", "%s", t.archive)
+	line("", "from %s (transport only)", t.place.Archive)
 	for _, p := range t.proofs {
-		fmt.Fprintf(&b, "  proof    %v by %s", p.Grade, p.Mechanism)
+		text := ""
 		if p.Description != "" {
-			fmt.Fprintf(&b, ": %s", p.Description)
+			text = ": " + p.Description
 		}
-		b.WriteByte('\n')
+		line("proof", "%v by %s%s", p.Grade, p.Mechanism, text)
 		if p.Signer != "" {
-			fmt.Fprintf(&b, "           primary key %s\n", p.Signer)
-			if p.SigningKey != p.Signer {
-				fmt.Fprintf(&b, "           signing key %s\n", p.SigningKey)
-			}
-			fmt.Fprintf(&b, "           %s, %s", p.Algorithm, p.Hash)
+			line("", "%s %s", map[bool]string{true: "primary key", false: "signer"}[p.Mechanism == OpenPGP], p.Signer)
+		}
+		if p.Issuer != "" {
+			line("", "vouched for by %s", p.Issuer)
+		}
+		if p.SigningKey != "" && p.SigningKey != p.Signer {
+			line("", "signing key %s", p.SigningKey)
+		}
+		if p.Algorithm != "" {
+			when := ""
 			if p.SignedAt != nil {
-				fmt.Fprintf(&b, ", on %s", p.SignedAt.Format(time.DateOnly))
+				when = ", on " + p.SignedAt.Format(time.DateOnly)
+				if p.Witness != "" {
+					when += " as witnessed by " + p.Witness
+				}
 			}
-			b.WriteByte('\n')
+			line("", "%s, %s%s", p.Algorithm, p.Hash, when)
+		}
+		if p.Log != "" {
+			line("", "in the log %s", p.Log)
+		}
+		if g := p.Git; g != nil && p.Mechanism != "tagmatch" {
+			if g.TagID != "" {
+				line("", "tag %s is object %s", g.Tag, g.TagID)
+			}
+			line("", "commit %s (%s), whose files were hashed", g.Commit, g.Format)
+		}
+		if s := p.Succession; s != nil {
+			line("", "named by %s of release %s, which %s signed", s.File, s.Version, s.Signer)
 		}
 		if x := p.Exception; x != nil {
-			fmt.Fprintf(&b, "           by exception %s until %s: %s\n", x.Allow, x.Until, x.Reason)
+			line("", "by exception %s until %s: %s", x.Allow, x.Until, x.Reason)
 		}
 	}
-	fmt.Fprintf(&b, "  tree     %s\n           epoch %s\n", t.digest, t.epoch.Format(time.RFC3339))
+	if t.report != nil {
+		for _, f := range t.component.Origin.Generated {
+			line("", "generated %s: %s", f.Path, f.Reason)
+		}
+		for _, f := range t.component.Origin.Changed {
+			line("", "changed %s: %s", f.Path, f.Reason)
+		}
+	}
+	line("tree", "%s", t.digest)
+	line("", "epoch %s", t.epoch.Format(time.RFC3339))
+}
+
+// text is the policy in a line.
+func (p Policy) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "at least %v", p.Least)
+	if p.Digest != "" {
+		b.WriteString(", digest pinned")
+	}
+	if p.Tag != "" {
+		fmt.Fprintf(&b, ", tag %s", p.Tag)
+	}
+	if p.Commit != "" {
+		fmt.Fprintf(&b, ", commit %s", p.Commit)
+	}
+	if p.Module != "" {
+		fmt.Fprintf(&b, ", module %s in the log %s", p.Module, p.Log)
+	}
+	if n := len(p.Keys); n > 0 {
+		fmt.Fprintf(&b, ", signed by %s of %d pinned key%s", number(max(1, p.Threshold)), n, map[bool]string{false: "s"}[n == 1])
+	}
+	if p.Directory != "" {
+		fmt.Fprintf(&b, ", directory %s", p.Directory)
+	}
 	return b.String()
+}
+
+func number(n int) string {
+	if n == 1 {
+		return "one"
+	}
+	return fmt.Sprint(n)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -30,12 +31,16 @@ func (t Transport) Open(ctx context.Context, ref *url.URL) (io.ReadCloser, error
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	if t.Files == nil {
-		return nil, fmt.Errorf("%s: the mirror has no directory", ref)
-	}
 	hex, err := source.ParseDigest(ref.Opaque)
 	if err != nil || ref.Scheme != "mirror" {
 		return nil, fmt.Errorf("%s: want mirror:sha256: and 64 lower-case hexadecimal digits", ref)
+	}
+	return t.open(ctx, hex)
+}
+
+func (t Transport) open(ctx context.Context, hex string) (io.ReadCloser, error) {
+	if t.Files == nil {
+		return nil, errors.New("the mirror has no directory")
 	}
 	f, err := t.Files.Open("sha256/" + hex)
 	if err != nil {
@@ -43,7 +48,7 @@ func (t Transport) Open(ctx context.Context, ref *url.URL) (io.ReadCloser, error
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: not a regular file", ref)
+		err = fmt.Errorf("sha256:%s: not a regular file", hex)
 	}
 	if err != nil {
 		f.Close()
