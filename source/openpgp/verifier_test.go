@@ -100,6 +100,11 @@ func armored(t testing.TB, kind string, b []byte) []byte {
 // does not ask whether the key may.
 func sign(t testing.TB, key *packet.PrivateKey, when time.Time, h crypto.Hash, change ...func(*packet.Signature)) []byte {
 	t.Helper()
+	return signOver(t, archive, key, when, h, change...)
+}
+
+func signOver(t testing.TB, message []byte, key *packet.PrivateKey, when time.Time, h crypto.Hash, change ...func(*packet.Signature)) []byte {
+	t.Helper()
 	id := key.KeyId
 	sig := &packet.Signature{
 		Version: key.Version, SigType: packet.SigTypeBinary, PubKeyAlgo: key.PubKeyAlgo, Hash: h,
@@ -113,7 +118,7 @@ func sign(t testing.TB, key *packet.PrivateKey, when time.Time, h crypto.Hash, c
 	if err != nil {
 		t.Fatal(err)
 	}
-	hasher.Write(archive)
+	hasher.Write(message)
 	if err := sig.Sign(hasher, key, config); err != nil {
 		t.Fatal(err)
 	}
@@ -207,6 +212,11 @@ func TestStates(t *testing.T) {
 	expiring := newKey(t, lifetime(2*year)) // until the end of 2021
 	small := newKey(t, rsa(1024))
 	large := newKey(t, rsa(2048))
+	dsaKey := newDSA(t)
+	except := func(c sourcetest.Case, name string) sourcetest.Case {
+		c.Policy.Exceptions = []source.Exception{{Allow: name, Reason: "upstream has no other key", Until: "2030-01-01"}}
+		return c
+	}
 
 	compromised, retired, early := newKey(t), newKey(t), newKey(t)
 	revoke(t, compromised, packet.KeyCompromised, signed.AddDate(2, 0, 0))
@@ -253,6 +263,10 @@ func TestStates(t *testing.T) {
 	}{
 		"RSA-2048":                          {signedBy(t, large, sign(t, large.PrivateKey, signed, crypto.SHA512)), nil},
 		"RSA-1024":                          {signedBy(t, small, sign(t, small.PrivateKey, signed, crypto.SHA256)), openpgp.ErrWeak},
+		"RSA-1024 by exception":             {except(signedBy(t, small, sign(t, small.PrivateKey, signed, crypto.SHA256)), source.AllowRSA1024), nil},
+		"RSA-1024 by another exception":     {except(signedBy(t, small, sign(t, small.PrivateKey, signed, crypto.SHA256)), source.AllowDSA), openpgp.ErrWeak},
+		"DSA":                               {signedBy(t, dsaKey, sign(t, dsaKey.PrivateKey, signed, crypto.SHA256)), openpgp.ErrWeak},
+		"DSA by exception":                  {except(signedBy(t, dsaKey, sign(t, dsaKey.PrivateKey, signed, crypto.SHA256)), source.AllowDSA), nil},
 		"key expired since":                 {signedBy(t, expiring, sign(t, expiring.PrivateKey, signed, crypto.SHA256)), nil},
 		"last day of the key":               {signedBy(t, expiring, sign(t, expiring.PrivateKey, born.Add(2*year-time.Hour), crypto.SHA256)), nil},
 		"signed after the expiry":           {signedBy(t, expiring, sign(t, expiring.PrivateKey, born.Add(2*year+time.Hour), crypto.SHA256)), openpgp.ErrExpired},
