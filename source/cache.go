@@ -10,8 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-
-	"github.com/cleanstart/cleanstart/internal/atomicfile"
 )
 
 // The cache directory:
@@ -19,22 +17,55 @@ import (
 //	archives/sha256/HEX        archives and signatures that a policy accepted, by content
 //	places/sha256/HEX          what a location gave; HEX is of the location
 //	trees/sha256/HEX           the tree unpacked from archive HEX
-//	trees/sha256/HEX.manifest  what that tree holds
+//	trees/sha256/HEX-DIR       the same for a policy that names a directory; DIR is of its name
+//	trees/sha256/….manifest    what that tree holds
 //	tmp/                       work in progress, swept when its process is gone
 //
 // Nothing in it is trusted: content is hashed and proofs are made again each
-// time it is used.
+// time it is used. So nothing is made durable either: what a power cut damages
+// has another digest or, in a tree, another size, and is made again.
 type cache struct{ dir string }
 
 func (c cache) blob(hex string) string { return filepath.Join(c.dir, "archives", "sha256", hex) }
-func (c cache) tree(hex string) string { return filepath.Join(c.dir, "trees", "sha256", hex) }
-func (c cache) manifest(hex string) string {
-	return c.tree(hex) + ".manifest"
+
+func (c cache) tree(hex, directory string) string {
+	if directory != "" {
+		hex += "-" + hexOf(directory)[:16]
+	}
+	return filepath.Join(c.dir, "trees", "sha256", hex)
 }
 
 func (c cache) place(location string) string {
-	sum := sha256.Sum256([]byte(location))
-	return filepath.Join(c.dir, "places", "sha256", hex.EncodeToString(sum[:]))
+	return filepath.Join(c.dir, "places", "sha256", hexOf(location))
+}
+
+func hexOf(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+// put writes a file of the cache, whole or not at all.
+func put(name string, fill func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err := fill(f); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
 }
 
 // located is what a location gave when it was last accepted.
@@ -53,7 +84,10 @@ func (c cache) remember(location, hex string) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 		return err
 	}
-	return atomicfile.WriteBytes(name, 0o644, append(b, '\n'))
+	return put(name, func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
 }
 
 // recall gives the hex digest that location gave, or "".
@@ -104,10 +138,7 @@ func (c cache) keep(tmp, hex string) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, name); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(filepath.Dir(name))
+	return os.Rename(tmp, name)
 }
 
 func digestReader(ctx context.Context, r io.Reader, limit int64) (hexa string, n int64, err error) {

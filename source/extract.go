@@ -1,10 +1,7 @@
 package source
 
 import (
-	"archive/tar"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,177 +9,211 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // ErrUnsafe says that an archive holds an entry that no source release needs
 // and that would not be safe to create.
 var ErrUnsafe = errors.New("unsafe archive entry")
 
+// item is one entry of an archive of any format, not yet believed.
+type item struct {
+	name   string
+	kind   byte   // as entry's, or 'h' for a hard link
+	target string // links, of both kinds
+	mtime  time.Time
+	size   int64
+	body   io.Reader // yields size bytes, then io.EOF or what is wrong with them
+}
+
 // extraction unpacks one archive into a directory that only it writes to.
 type extraction struct {
 	ctx     context.Context
-	root    *os.Root
+	out     *writer
 	limits  Limits
 	entries map[string]*entry
 	dirs    map[string]time.Time // of directories that the archive lists
+	spelt   map[string]string    // normal form → name, where one of them is not ASCII
+	files   int                  // entries that are no directories
 	size    int64
 	newest  time.Time
-	buf     []byte
 }
 
 // extract unpacks archive into dir, which must be empty, and gives the
-// manifest and the directory of the tree itself: dir, or the single top-level
-// directory in it. Modes are final but for that of the tree's directory.
-func extract(ctx context.Context, archive io.Reader, dir string, limits Limits) (*manifest, string, error) {
+// manifest and the directory of the tree itself: directory, when that is set,
+// outside of which there must be nothing; else the single top-level directory,
+// or dir where there is none. Modes are final but for that of the tree's
+// directory.
+//
+// Names that differ only in case are two names, for some releases hold such.
+// A file system that folds case refuses to create the second, and with it the
+// archive.
+func extract(ctx context.Context, archive *io.SectionReader, dir string, limits Limits, directory string) (m *manifest, tree string, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, "", err
 	}
 	defer root.Close()
-	x := &extraction{ctx: ctx, root: root, limits: limits, entries: map[string]*entry{}, dirs: map[string]time.Time{}, buf: make([]byte, step)}
-	if err := x.unpack(archive); err != nil {
-		return nil, "", err
-	}
-	top := x.top()
-	m, err := x.manifest(top)
+	out, err := newWriter(root)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := x.seal(top); err != nil {
+	x := &extraction{ctx: ctx, out: out, limits: limits,
+		entries: map[string]*entry{}, dirs: map[string]time.Time{}, spelt: map[string]string{}}
+	sum, err := x.unpack(archive)
+	if cerr := out.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
 		return nil, "", err
 	}
+	top, err := x.top(directory)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := x.seal(root, top); err != nil {
+		return nil, "", err
+	}
+	if m, err = x.manifest(top); err != nil {
+		return nil, "", err
+	}
+	m.archive = sum
 	return m, filepath.Join(dir, filepath.FromSlash(top)), nil
-}
-
-func (x *extraction) unpack(archive io.Reader) error {
-	in := &countReader{r: archive}
-	z, err := decompress(in)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrFormat, err)
-	}
-	defer z.Close()
-	out := &meter{r: z, in: in, limits: x.limits}
-	tr := tar.NewReader(out)
-	for n := 0; ; n++ {
-		if err := context.Cause(x.ctx); err != nil {
-			return err
-		}
-		h, err := tr.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return formatError(err)
-		}
-		if n >= x.limits.Files {
-			return fmt.Errorf("%w of %d entries", ErrTooLarge, x.limits.Files)
-		}
-		if err := x.add(h, tr); err != nil {
-			return fmt.Errorf("entry %q: %w", h.Name, err)
-		}
-	}
-	if len(x.entries) == 0 {
-		return fmt.Errorf("%w: it holds no entries", ErrFormat)
-	}
-	// To the end, so that the decompressor checks its own sums.
-	if _, err := copyBounded(x.ctx, io.Discard, out, x.limits.Tree, nil); err != nil {
-		return formatError(err)
-	}
-	return nil
 }
 
 // formatError says that the archive is to blame, unless a limit, the caller
 // or this machine's file system is.
 func formatError(err error) error {
 	var local *fs.PathError
-	if errors.As(err, &local) || errors.Is(err, ErrTooLarge) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, &local) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrUnsafe) || errors.Is(err, ErrFormat) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrFormat, err)
+}
+
+func unsafeEntry(format string, a ...any) error {
+	return fmt.Errorf("%w: %s", ErrUnsafe, fmt.Sprintf(format, a...))
 }
 
 // cleanName gives the entry's name without a leading ./ and a trailing /.
 func (x *extraction) cleanName(name string) (string, error) {
 	switch {
 	case name == "":
-		return "", fmt.Errorf("%w: empty name", ErrUnsafe)
+		return "", unsafeEntry("empty name")
 	case strings.HasPrefix(name, "/"):
-		return "", fmt.Errorf("%w: absolute name", ErrUnsafe)
+		return "", unsafeEntry("absolute name")
 	case !utf8.ValidString(name):
-		return "", fmt.Errorf("%w: name is not UTF-8", ErrUnsafe)
-	case strings.ContainsRune(name, 0):
-		return "", fmt.Errorf("%w: name holds a NUL", ErrUnsafe)
+		return "", unsafeEntry("name is not UTF-8")
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return "", unsafeEntry("name holds a control character")
 	}
-	parts := strings.Split(name, "/")
-	for _, p := range parts {
+	depth := 0
+	for p := range strings.SplitSeq(name, "/") {
 		if p == ".." {
-			return "", fmt.Errorf("%w: name holds a parent step", ErrUnsafe)
+			return "", unsafeEntry("name holds a parent step")
 		}
 		if len(p) > 255 {
-			return "", fmt.Errorf("%w: name element longer than 255 bytes", ErrUnsafe)
+			return "", unsafeEntry("name element longer than 255 bytes")
 		}
+		depth++
 	}
-	if len(parts) > x.limits.Depth {
+	if depth > x.limits.Depth {
 		return "", fmt.Errorf("%w of %d path elements", ErrTooLarge, x.limits.Depth)
 	}
 	return path.Clean(name), nil
 }
 
-func (x *extraction) add(h *tar.Header, r io.Reader) error {
-	if h.Typeflag == tar.TypeXGlobalHeader {
-		return nil
-	}
-	name, err := x.cleanName(h.Name)
+func (x *extraction) add(i item) error {
+	name, err := x.cleanName(i.name)
 	if err != nil {
 		return err
 	}
-	mtime := h.ModTime.UTC()
+	mtime := i.mtime.UTC()
 	if mtime.Before(time.Unix(0, 0)) || mtime.Year() > 9999 {
-		return fmt.Errorf("%w: modification time %s", ErrUnsafe, mtime)
+		return unsafeEntry("modification time %s", mtime)
 	}
 	if mtime.After(x.newest) {
 		x.newest = mtime
 	}
-	if h.Typeflag == tar.TypeDir {
+	if i.kind == 'd' {
 		if name != "." {
 			x.dirs[name] = mtime
 		}
 		return x.mkdir(name)
 	}
-	if name == "." {
-		return fmt.Errorf("%w: the root is not a directory", ErrUnsafe)
-	}
-	if x.entries[name] != nil {
-		return fmt.Errorf("%w: listed twice", ErrUnsafe)
+	switch {
+	case name == ".":
+		return unsafeEntry("the root is not a directory")
+	case strings.HasSuffix(i.name, "/"):
+		return unsafeEntry("a directory's name for something else")
+	case x.entries[name] != nil:
+		return unsafeEntry("listed twice")
 	}
 	if err := x.mkdir(path.Dir(name)); err != nil {
 		return err
 	}
-	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeGNUSparse:
-		if h.Mode&0o6000 != 0 {
-			return fmt.Errorf("%w: set-user-ID or set-group-ID file", ErrUnsafe)
-		}
-		return x.file(name, h.Mode&0o100 != 0, mtime, r)
-	case tar.TypeSymlink:
-		if h.Linkname == "" || len(h.Linkname) > 4095 || !utf8.ValidString(h.Linkname) {
-			return fmt.Errorf("%w: link target %q", ErrUnsafe, h.Linkname)
-		}
-		if path.IsAbs(h.Linkname) {
-			return fmt.Errorf("%w: link to the absolute path %q", ErrUnsafe, h.Linkname)
-		}
-		if err := x.root.Symlink(h.Linkname, name); err != nil {
-			return err
-		}
-		x.entries[name] = &entry{name: name, kind: 'l', target: h.Linkname, mtime: mtime}
-		return nil
-	case tar.TypeLink:
-		return x.hardLink(name, h.Linkname)
+	if err := x.spell(name); err != nil {
+		return err
 	}
-	return fmt.Errorf("%w: type %q is not a file, directory or link", ErrUnsafe, h.Typeflag)
+	e := &entry{name: name, kind: i.kind, mtime: mtime}
+	switch i.kind {
+	case 'f', 'x':
+		e.size = i.size
+		err = x.file(e, i.body)
+	case 'l':
+		if i.target == "" || len(i.target) > maxTarget || !utf8.ValidString(i.target) || strings.ContainsFunc(i.target, unicode.IsControl) {
+			return unsafeEntry("link target %q", i.target)
+		}
+		if path.IsAbs(i.target) {
+			return unsafeEntry("link to the absolute path %q", i.target)
+		}
+		e.target = i.target
+		err = x.out.symlink(e)
+	case 'h':
+		err = x.hardLink(e, i.target)
+	}
+	if err != nil {
+		return err
+	}
+	x.entries[name] = e
+	x.files++
+	return nil
+}
+
+// maxTarget is the longest target of a symbolic link, as on Linux.
+const maxTarget = 4095
+
+// spell refuses names that Unicode calls the same: they would be two files on
+// one file system and one on another.
+func (x *extraction) spell(name string) error {
+	normal := norm.NFC.String(name)
+	other, ok := x.spelt[normal]
+	if !ok && normal != name && x.entries[normal] != nil {
+		other, ok = normal, true
+	}
+	if ok && other != name {
+		return unsafeEntry("the same name as %+q", other)
+	}
+	if !isASCII(name) {
+		x.spelt[normal] = name
+	}
+	return nil
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // mkdir makes a directory and its parents. A name that exists as anything
@@ -193,105 +224,118 @@ func (x *extraction) mkdir(name string) error {
 	}
 	if e := x.entries[name]; e != nil {
 		if e.kind != 'd' {
-			return fmt.Errorf("%w: %s is not a directory", ErrUnsafe, name)
+			return unsafeEntry("%s is not a directory", name)
 		}
 		return nil
 	}
 	if err := x.mkdir(path.Dir(name)); err != nil {
 		return err
 	}
+	if err := x.spell(name); err != nil {
+		return err
+	}
 	if len(x.entries) >= 2*x.limits.Files {
 		return fmt.Errorf("%w of %d entries", ErrTooLarge, x.limits.Files)
 	}
-	if err := x.root.Mkdir(name, 0o755); err != nil {
+	if err := x.out.mkdir(name); err != nil {
 		return err
 	}
 	x.entries[name] = &entry{name: name, kind: 'd'}
 	return nil
 }
 
-// file writes a regular file, hashing on the way.
-func (x *extraction) file(name string, exec bool, mtime time.Time, r io.Reader) (err error) {
-	f, err := x.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
+func (x *extraction) file(e *entry, r io.Reader) error {
+	if e.size > x.limits.Tree-x.size {
+		return fmt.Errorf("%w of %d bytes", ErrTooLarge, x.limits.Tree)
 	}
-	defer func() {
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-		if err == nil {
-			err = x.root.Chtimes(name, mtime, mtime)
-		}
-	}()
-	h := sha256.New()
-	n, err := copyBuffer(x.ctx, io.MultiWriter(f, h), r, x.limits.Tree-x.size, x.buf, nil)
-	if err != nil {
-		return formatError(err)
-	}
-	x.size += n
-	kind := byte('f')
-	if exec {
-		kind = 'x'
-	}
-	if err := f.Chmod(fileMode(kind)); err != nil {
-		return err
-	}
-	x.entries[name] = &entry{name: name, kind: kind, size: n, sum: hex.EncodeToString(h.Sum(nil)), mtime: mtime}
-	return nil
+	x.size += e.size
+	return x.out.file(x.ctx, e, r)
 }
 
 // hardLink copies the file it names, which must have come before.
-func (x *extraction) hardLink(name, to string) error {
+func (x *extraction) hardLink(e *entry, to string) error {
 	target, err := x.cleanName(to)
 	if err != nil {
 		return fmt.Errorf("link to %q: %w", to, err)
 	}
-	e := x.entries[target]
-	if e == nil || e.kind != 'f' && e.kind != 'x' {
-		return fmt.Errorf("%w: hard link to %q, which is no file before it", ErrUnsafe, to)
+	from := x.entries[target]
+	if from == nil || from.kind != 'f' && from.kind != 'x' {
+		return unsafeEntry("hard link to %q, which is no file before it", to)
 	}
-	f, err := x.root.Open(target)
+	f, err := x.out.open(from)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return x.file(name, e.kind == 'x', e.mtime, f)
+	e.kind, e.size, e.mtime = from.kind, from.size, from.mtime
+	return x.file(e, f)
 }
 
-// top is the single top-level directory, or "." where there is none.
-func (x *extraction) top() string {
-	top := ""
+// top is the directory that holds the tree: the one that is asked for, or the
+// single one at the top, or "." where there is none.
+func (x *extraction) top(directory string) (string, error) {
+	tops := map[string]bool{}
+	single := true
+	var stray string // a name, the first, that is neither above nor below directory
 	for name, e := range x.entries {
 		first, _, below := strings.Cut(name, "/")
-		if !below && e.kind != 'd' || top != "" && first != top {
-			return "."
+		tops[first] = true
+		single = single && (below || e.kind == 'd')
+		inside := name == directory || strings.HasPrefix(name, directory+"/") || strings.HasPrefix(directory, name+"/")
+		if !inside && (stray == "" || name < stray) {
+			stray = name
 		}
-		top = first
 	}
-	return top
+	if directory == "" {
+		for first := range tops {
+			if single && len(tops) == 1 {
+				return first, nil
+			}
+		}
+		return ".", nil
+	}
+	if e := x.entries[directory]; stray == "" && e != nil && e.kind == 'd' {
+		return directory, nil
+	}
+	names := make([]string, 0, len(tops))
+	for first := range tops {
+		names = append(names, fmt.Sprintf("%q", first))
+	}
+	slices.Sort(names)
+	if stray == "" {
+		return "", fmt.Errorf("%w: the archive holds no directory %q but %s", ErrPolicy, directory, names[0])
+	}
+	more := ""
+	if len(names) > 3 {
+		more, names = fmt.Sprintf(" and %d more", len(names)-3), names[:3]
+	}
+	return "", fmt.Errorf("%w: the archive must hold the directory %q alone, it holds %s%s at its top, among them %q",
+		ErrPolicy, directory, strings.Join(names, ", "), more, stray)
 }
 
-// manifest lists the tree below top and refuses links that leave it.
+// manifest lists the tree below top and refuses links that leave it. The
+// extraction's own list is spent.
 func (x *extraction) manifest(top string) (*manifest, error) {
-	m := &manifest{epoch: x.newest.Truncate(time.Second)}
-	kinds := make(map[string]*entry, len(x.entries))
+	m := &manifest{root: top, epoch: x.newest.Truncate(time.Second), entries: make([]entry, 0, len(x.entries))}
+	links := links{targets: map[string]string{}, steps: maxSteps}
 	for name, e := range x.entries {
 		if top != "." {
-			if name == top {
+			var below bool
+			if name, below = strings.CutPrefix(name, top+"/"); !below {
 				continue
 			}
-			name = strings.TrimPrefix(name, top+"/")
 		}
-		c := *e
-		c.name = name
-		m.entries = append(m.entries, c)
-		kinds[name] = &c
+		e.name = name
+		m.entries = append(m.entries, *e)
+		if e.kind == 'l' {
+			links.targets[name] = e.target
+		}
 	}
+	x.entries = nil
 	sortEntries(m.entries)
 	for _, e := range m.entries {
 		if e.kind == 'l' {
-			if err := staysInside(kinds, e.name); err != nil {
+			if err := links.stayInside(e.name); err != nil {
 				return nil, fmt.Errorf("link %q to %q: %w", e.name, e.target, err)
 			}
 		}
@@ -300,12 +344,24 @@ func (x *extraction) manifest(top string) (*manifest, error) {
 	return m, nil
 }
 
-// staysInside follows the link as a kernel would and fails if a step leaves
+// links are the symbolic links of a tree.
+type links struct {
+	targets map[string]string
+	steps   int // left to be followed
+}
+
+// maxSteps bounds what following all links of a tree costs.
+const maxSteps = 10_000_000
+
+// stayInside follows the link as a kernel would and fails if a step leaves
 // the tree. What does not exist is followed by name.
-func staysInside(entries map[string]*entry, link string) error {
+func (l *links) stayInside(link string) error {
 	at := path.Dir(link)
-	rest := strings.Split(entries[link].target, "/")
+	rest := strings.Split(l.targets[link], "/")
 	for hops := 0; len(rest) > 0; {
+		if l.steps--; l.steps < 0 {
+			return fmt.Errorf("%w of %d steps to follow all links", ErrTooLarge, maxSteps)
+		}
 		step := rest[0]
 		rest = rest[1:]
 		switch step {
@@ -313,40 +369,40 @@ func staysInside(entries map[string]*entry, link string) error {
 			continue
 		case "..":
 			if at == "." {
-				return fmt.Errorf("%w: it leaves the tree", ErrUnsafe)
+				return unsafeEntry("it leaves the tree")
 			}
 			at = path.Dir(at)
 			continue
 		}
 		next := path.Join(at, step)
-		e := entries[next]
-		if e == nil || e.kind != 'l' {
+		target, ok := l.targets[next]
+		if !ok {
 			at = next
 			continue
 		}
 		if hops++; hops > 40 {
-			return fmt.Errorf("%w: it is a loop", ErrUnsafe)
+			return unsafeEntry("it is a loop")
 		}
-		rest = append(strings.Split(e.target, "/"), rest...)
+		rest = append(strings.Split(target, "/"), rest...)
 	}
 	return nil
 }
 
 // seal sets the times of directories and makes all but top read-only.
-func (x *extraction) seal(top string) error {
+func (x *extraction) seal(root *os.Root, top string) error {
 	for name, e := range x.entries {
 		if e.kind != 'd' {
 			continue
 		}
 		if t, ok := x.dirs[name]; ok {
-			if err := x.root.Chtimes(name, t, t); err != nil {
+			if err := root.Chtimes(name, t, t); err != nil {
 				return err
 			}
 		}
-		if name == top {
+		if name == top || strings.HasPrefix(top, name+"/") {
 			continue
 		}
-		if err := x.root.Chmod(name, 0o555); err != nil {
+		if err := root.Chmod(name, 0o555); err != nil {
 			return err
 		}
 	}

@@ -9,10 +9,13 @@ import (
 	"io"
 	"os"
 	"path"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // entry is one name of a tree.
@@ -25,20 +28,22 @@ type entry struct {
 	mtime  time.Time
 }
 
-// line is the entry's part of the tree digest.
-func (e entry) line() string {
+// appendLine appends the entry's part of the tree digest.
+func (e entry) appendLine(b []byte) []byte {
+	b = append(b, e.kind, ' ')
 	switch e.kind {
 	case 'f', 'x':
-		return fmt.Sprintf("%c %s %d %s\n", e.kind, e.sum, e.size, strconv.QuoteToASCII(e.name))
+		b = append(append(b, e.sum...), ' ')
+		b = append(strconv.AppendInt(b, e.size, 10), ' ')
 	case 'l':
-		return fmt.Sprintf("l %s %s\n", strconv.QuoteToASCII(e.target), strconv.QuoteToASCII(e.name))
+		b = append(strconv.AppendQuoteToASCII(b, e.target), ' ')
 	}
-	return fmt.Sprintf("%c %s\n", e.kind, strconv.QuoteToASCII(e.name))
+	return append(strconv.AppendQuoteToASCII(b, e.name), '\n')
 }
 
 const (
 	digestHeader   = "cleanstart tree v1\n"
-	manifestHeader = "cleanstart manifest v1"
+	manifestHeader = "cleanstart manifest v2"
 	maxManifest    = 512 << 20
 )
 
@@ -50,8 +55,10 @@ const (
 func treeDigest(entries []entry) string {
 	h := sha256.New()
 	io.WriteString(h, digestHeader)
+	var line []byte
 	for _, e := range entries {
-		io.WriteString(h, e.line())
+		line = e.appendLine(line[:0])
+		h.Write(line)
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
@@ -63,6 +70,8 @@ func sortEntries(entries []entry) {
 // manifest is what an extraction left: enough to tell later, by one lstat a
 // file, that nobody touched it.
 type manifest struct {
+	archive string // hexadecimal SHA-256 of what was unpacked
+	root    string // directory of the archive that holds the tree, or "."
 	digest  string
 	epoch   time.Time
 	entries []entry // sorted
@@ -70,9 +79,12 @@ type manifest struct {
 
 func (m *manifest) write(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	fmt.Fprintf(b, "%s %s %d %d\n", manifestHeader, m.digest, m.epoch.Unix(), len(m.entries))
+	fmt.Fprintf(b, "%s %s %s %d %d %s\n", manifestHeader, m.digest, m.archive, m.epoch.Unix(), len(m.entries), strconv.QuoteToASCII(m.root))
+	var line []byte
 	for _, e := range m.entries {
-		fmt.Fprintf(b, "%d.%09d %s", e.mtime.Unix(), e.mtime.Nanosecond(), e.line())
+		line = strconv.AppendInt(line[:0], e.mtime.Unix(), 10)
+		line = fmt.Appendf(line, ".%09d ", e.mtime.Nanosecond())
+		b.Write(e.appendLine(line))
 	}
 	return b.Flush()
 }
@@ -86,16 +98,17 @@ func readManifest(r io.Reader) (*manifest, error) {
 		return nil, errManifest
 	}
 	rest, ok := strings.CutPrefix(s.Text(), manifestHeader+" ")
-	f := strings.Split(rest, " ")
-	if !ok || len(f) != 3 {
+	f := strings.SplitN(rest, " ", 5)
+	if !ok || len(f) != 5 {
 		return nil, errManifest
 	}
-	epoch, err1 := strconv.ParseInt(f[1], 10, 64)
-	count, err2 := strconv.Atoi(f[2])
-	if err1 != nil || err2 != nil || count < 0 {
+	epoch, err1 := strconv.ParseInt(f[2], 10, 64)
+	count, err2 := strconv.Atoi(f[3])
+	root, err3 := strconv.Unquote(f[4])
+	if err1 != nil || err2 != nil || err3 != nil || count < 0 {
 		return nil, errManifest
 	}
-	m := &manifest{digest: f[0], epoch: time.Unix(epoch, 0).UTC()}
+	m := &manifest{archive: f[1], root: root, digest: f[0], epoch: time.Unix(epoch, 0).UTC()}
 	for s.Scan() {
 		e, err := parseEntry(s.Text())
 		if err != nil {
@@ -159,44 +172,68 @@ func (m *manifest) check(dir string, deep func(name string) (string, error)) err
 		return err
 	}
 	defer root.Close()
-	children := make(map[string]int) // directory → entries it should hold
-	for _, e := range m.entries {
-		if err := checkEntry(root, e); err != nil {
-			return err
-		}
-		if deep != nil && (e.kind == 'f' || e.kind == 'x') {
-			sum, err := deep(e.name)
-			if err != nil {
-				return err
-			}
-			if sum != e.sum {
-				return fmt.Errorf("%w: content of %s", ErrModified, e.name)
-			}
-		}
-		children[path.Dir(e.name)]++
-		if e.kind == 'd' {
-			children[e.name] += 0
+	children := map[string][]*entry{} // directory → what it should hold
+	for i := range m.entries {
+		e := &m.entries[i]
+		parent := path.Dir(e.name)
+		children[parent] = append(children[parent], e)
+		if e.kind == 'd' && children[e.name] == nil {
+			children[e.name] = nil // empty so far
 		}
 	}
-	for name, want := range children {
-		d, err := root.Open(name)
+	var g errgroup.Group
+	g.SetLimit(min(runtime.GOMAXPROCS(0), 8))
+	for name, entries := range children {
+		g.Go(func() error { return checkDir(root, name, entries) })
+	}
+	if err := g.Wait(); err != nil || deep == nil {
+		return err
+	}
+	for _, e := range m.entries {
+		if e.kind != 'f' && e.kind != 'x' {
+			continue
+		}
+		sum, err := deep(e.name)
 		if err != nil {
 			return err
 		}
-		got, err := d.Readdirnames(-1)
-		d.Close()
-		if err != nil {
-			return err
-		}
-		if len(got) != want {
-			return fmt.Errorf("%w: %s holds %d entries, not %d", ErrModified, name, len(got), want)
+		if sum != e.sum {
+			return fmt.Errorf("%w: content of %s", ErrModified, e.name)
 		}
 	}
 	return nil
 }
 
-func checkEntry(root *os.Root, e entry) error {
-	info, err := root.Lstat(e.name)
+// checkDir compares one directory, which it opens once, with its entries.
+func checkDir(tree *os.Root, name string, entries []*entry) error {
+	dir, err := tree.OpenRoot(name)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrModified, err)
+	}
+	defer dir.Close()
+	for _, e := range entries {
+		if err := checkEntry(dir, e); err != nil {
+			return err
+		}
+	}
+	d, err := dir.Open(".")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	got, err := d.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	if len(got) != len(entries) {
+		return fmt.Errorf("%w: %s holds %d entries, not %d", ErrModified, name, len(got), len(entries))
+	}
+	return nil
+}
+
+func checkEntry(dir *os.Root, e *entry) error {
+	base := path.Base(e.name)
+	info, err := dir.Lstat(base)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrModified, err)
 	}
@@ -208,7 +245,7 @@ func checkEntry(root *os.Root, e entry) error {
 		ok = info.Mode().IsRegular() && info.Mode().Perm() == fileMode(e.kind) &&
 			info.Size() == e.size && info.ModTime().Equal(e.mtime)
 	case 'l':
-		target, err := root.Readlink(e.name)
+		target, err := dir.Readlink(base)
 		ok = err == nil && target == e.target
 	}
 	if !ok {

@@ -3,18 +3,11 @@ package source
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/cleanstart/cleanstart/internal/atomicfile"
 )
-
-func writeManifest(name string, m *manifest) error {
-	return atomicfile.Write(name, 0o644, func(w io.Writer) error { return m.write(w) })
-}
 
 // Check reads every file of the tree and compares it with the digest.
 // [Verify] and [Load] compare names, modes, sizes and times only. The error

@@ -90,7 +90,7 @@ func get(ctx context.Context, c Component, o Options, fetch bool) (t *Tree, err 
 			t, err = nil, fmt.Errorf("source of %s %s: %w", c.Name, c.Version, err)
 		}
 	}()
-	if s.work, err = s.cache.newWorkdir(); err != nil {
+	if s.work, err = s.cache.newWorkdir(ctx); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -375,9 +375,6 @@ func (s *session) download(ctx context.Context, location string, into *content, 
 	if err := f.Chmod(0o444); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
 	into.file, into.hex = f.Name(), hex.EncodeToString(h.Sum(nil))
 	return nil
 }
@@ -385,7 +382,7 @@ func (s *session) download(ctx context.Context, location string, into *content, 
 // tree opens the tree of an accepted archive, unpacking it where the cache
 // holds none or one that was touched.
 func (s *session) tree(ctx context.Context, f *found) (*Tree, error) {
-	dir := s.cache.tree(f.hex)
+	dir := s.cache.tree(f.hex, s.c.Policy.Directory)
 	m, err := s.unpacked(f.hex)
 	extracted := false
 	if err != nil {
@@ -420,16 +417,22 @@ func readManifestFile(name string) (*manifest, error) {
 	return readManifest(f)
 }
 
+// unpacked is the manifest of the tree that the cache holds, if it is of this
+// archive and of the directory that the policy names, and whole.
 func (s *session) unpacked(hex string) (*manifest, error) {
-	m, err := readManifestFile(s.cache.manifest(hex))
+	dir := s.cache.tree(hex, s.c.Policy.Directory)
+	m, err := readManifestFile(dir + ".manifest")
 	if err != nil {
 		return nil, err
 	}
-	if err := m.check(s.cache.tree(hex), nil); err != nil {
+	if d := s.c.Policy.Directory; m.archive != hex || d != "" && m.root != d {
+		return nil, fmt.Errorf("%w: it is %s of archive %s", ErrModified, m.root, m.archive)
+	}
+	if err := m.check(dir, nil); err != nil {
 		return nil, err
 	}
 	// A crash may have come between the move and the last step of sealing.
-	return m, os.Chmod(s.cache.tree(hex), 0o555)
+	return m, os.Chmod(dir, 0o555)
 }
 
 func (s *session) unpack(ctx context.Context, f *found) (*manifest, error) {
@@ -442,22 +445,22 @@ func (s *session) unpack(ctx context.Context, f *found) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := sha256.New()
-	m, tree, err := extract(ctx, io.TeeReader(archive, h), dir, s.o.Limits)
+	info, err := archive.Stat()
+	if err != nil {
+		return nil, err
+	}
+	m, tree, err := extract(ctx, io.NewSectionReader(archive, 0, info.Size()), dir, s.o.Limits, s.c.Policy.Directory)
 	if err != nil {
 		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, err)
 	}
-	if _, err := copyBounded(ctx, h, archive, s.o.Limits.Archive, nil); err != nil {
-		return nil, err
+	if m.archive != f.hex {
+		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, &DigestError{"sha256:" + f.hex, "sha256:" + m.archive})
 	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != f.hex {
-		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, &DigestError{"sha256:" + f.hex, "sha256:" + got})
-	}
-	name := s.cache.tree(f.hex)
+	name := s.cache.tree(f.hex, s.c.Policy.Directory)
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 		return nil, err
 	}
-	if err := writeManifest(s.cache.manifest(f.hex), m); err != nil {
+	if err := put(name+".manifest", m.write); err != nil {
 		return nil, err
 	}
 	// A directory can only be moved while its owner may write to it.

@@ -1,37 +1,36 @@
 package source
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"github.com/cleanstart/cleanstart/internal/filelock"
 )
 
 // workdir is a private directory below the cache's tmp. A process holds a
 // lock on the file beside it for as long as it lives, so that whoever comes
 // next can tell work in progress from the leavings of a crash.
 type workdir struct {
-	dir  string
-	lock *os.File
+	dir    string
+	unlock func()
 }
 
 // newWorkdir sweeps what dead processes left, then makes a directory.
-func (c cache) newWorkdir() (*workdir, error) {
+func (c cache) newWorkdir(ctx context.Context) (*workdir, error) {
 	tmp := filepath.Join(c.dir, "tmp")
 	if err := os.MkdirAll(tmp, 0o777); err != nil {
 		return nil, err
 	}
-	gate, err := os.OpenFile(filepath.Join(tmp, "gate"), os.O_RDWR|os.O_CREATE, 0o666)
+	open, err := filelock.Lock(ctx, filepath.Join(tmp, "gate"), false)
 	if err != nil {
 		return nil, err
 	}
-	defer gate.Close() // releases the lock
-	if err := syscall.Flock(int(gate.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", gate.Name(), err)
-	}
+	defer open()
 	if err := sweep(tmp); err != nil {
 		return nil, err
 	}
@@ -39,15 +38,15 @@ func (c cache) newWorkdir() (*workdir, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(dir+".lock", os.O_RDWR|os.O_CREATE, 0o666)
-	if err == nil {
-		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	unlock, ok, err := filelock.Try(dir+".lock", false)
+	if err == nil && !ok {
+		err = fmt.Errorf("lock %s.lock: another holds it", dir)
 	}
 	if err != nil {
 		os.RemoveAll(dir)
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
+		return nil, err
 	}
-	return &workdir{dir, lock}, nil
+	return &workdir{dir, unlock}, nil
 }
 
 func sweep(tmp string) error {
@@ -60,27 +59,23 @@ func sweep(tmp string) error {
 		if !e.IsDir() || !strings.HasPrefix(e.Name(), "work-") {
 			continue
 		}
-		lock, err := os.OpenFile(dir+".lock", os.O_RDWR|os.O_CREATE, 0o666)
-		if err != nil {
-			continue // another user's
+		unlock, ok, err := filelock.Try(dir+".lock", false)
+		if err != nil || !ok {
+			continue // another user's, or at work
 		}
-		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			removeAll(dir)
-			os.Remove(dir + ".lock")
-		}
-		lock.Close()
+		removeAll(dir)
+		os.Remove(dir + ".lock")
+		unlock()
 	}
 	return nil
 }
 
 func (w *workdir) Close() error {
 	err := removeAll(w.dir)
-	if rerr := os.Remove(w.lock.Name()); err == nil {
+	if rerr := os.Remove(w.dir + ".lock"); err == nil {
 		err = rerr
 	}
-	if cerr := w.lock.Close(); err == nil {
-		err = cerr
-	}
+	w.unlock()
 	return err
 }
 
