@@ -206,31 +206,4 @@ func TestHardLinksCount(t *testing.T) {
 	}
 }
 
-func BenchmarkVerifyFresh(b *testing.B) {
-	var headers []*tar.Header
-	for i := range 500 {
-		headers = append(headers, file("d/"+string(rune('a'+i%26))+"/"+strings.Repeat("n", i/26+1), strings.Repeat("some text\n", 1000)))
-	}
-	archive := tarball(b, headers...)
-	b.SetBytes(500 * 10000)
-	for b.Loop() {
-		if _, _, err := verified(b, archive, source.Limits{}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkLoad(b *testing.B) {
-	archive := simple(b)
-	_, o, err := verified(b, archive, source.Limits{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		if _, err := source.Load(b.Context(), pinnedTo(archive, "mem:a"), o); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 const bzip2Tar = "QlpoOTFBWSZTWVStFfYAAJP7hMmQAEJAAP+AAANlYJ4AAACACCAAdAqpPUaR6gA0bU0yeoJKmjTQ00ZABoJn3D5QaNSAuchJEYyseFpCtg4IlAkDBaRK9qhovmSUXDOuKXvCERC455VROtHRxibBjS9REmSts7tfBsbN7VZgWWTSkfxdyRThQkFStFfY"

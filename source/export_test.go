@@ -1,0 +1,4 @@
+package source
+
+// Decompress is what archives are read through, for comparison.
+var Decompress = decompress
