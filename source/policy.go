@@ -265,3 +265,12 @@ func NormalFingerprint(s string) (string, error) {
 	}
 	return f, nil
 }
+
+// directory is the archive's top-level directory: a module's zip holds
+// PATH@VERSION and nothing else.
+func (p Policy) directory() string {
+	if p.Directory == "" {
+		return p.Module
+	}
+	return p.Directory
+}

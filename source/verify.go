@@ -382,7 +382,7 @@ func (s *session) download(ctx context.Context, location string, into *content, 
 // tree opens the tree of an accepted archive, unpacking it where the cache
 // holds none or one that was touched.
 func (s *session) tree(ctx context.Context, f *found) (*Tree, error) {
-	dir := s.cache.tree(f.hex, s.c.Policy.Directory)
+	dir := s.cache.tree(f.hex, s.c.Policy.directory())
 	m, err := s.unpacked(f.hex)
 	extracted := false
 	if err != nil {
@@ -420,12 +420,12 @@ func readManifestFile(name string) (*manifest, error) {
 // unpacked is the manifest of the tree that the cache holds, if it is of this
 // archive and of the directory that the policy names, and whole.
 func (s *session) unpacked(hex string) (*manifest, error) {
-	dir := s.cache.tree(hex, s.c.Policy.Directory)
+	dir := s.cache.tree(hex, s.c.Policy.directory())
 	m, err := readManifestFile(dir + ".manifest")
 	if err != nil {
 		return nil, err
 	}
-	if d := s.c.Policy.Directory; m.archive != hex || d != "" && m.root != d {
+	if d := s.c.Policy.directory(); m.archive != hex || d != "" && m.root != d {
 		return nil, fmt.Errorf("%w: it is %s of archive %s", ErrModified, m.root, m.archive)
 	}
 	if err := m.check(dir, nil); err != nil {
@@ -449,14 +449,14 @@ func (s *session) unpack(ctx context.Context, f *found) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, tree, err := extract(ctx, io.NewSectionReader(archive, 0, info.Size()), dir, s.o.Limits, s.c.Policy.Directory)
+	m, tree, err := extract(ctx, io.NewSectionReader(archive, 0, info.Size()), dir, s.o.Limits, s.c.Policy.directory())
 	if err != nil {
 		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, err)
 	}
 	if m.archive != f.hex {
 		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, &DigestError{"sha256:" + f.hex, "sha256:" + m.archive})
 	}
-	name := s.cache.tree(f.hex, s.c.Policy.Directory)
+	name := s.cache.tree(f.hex, s.c.Policy.directory())
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 		return nil, err
 	}
