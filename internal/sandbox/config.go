@@ -5,7 +5,11 @@
 // which calls Init here) before anything else.
 package sandbox
 
-import "github.com/cleanstart/cleanstart/internal/trace"
+import (
+	"time"
+
+	"github.com/cleanstart/cleanstart/internal/trace"
+)
 
 // Config describes one sandbox. It is data: it crosses to the first process
 // as JSON.
@@ -52,6 +56,8 @@ const (
 	SeccompBuild SeccompLevel = "build" // denies what no compiler needs; the default
 	SeccompRun   SeccompLevel = "run"   // the same, for the image's own programs
 	SeccompTrace SeccompLevel = "trace" // as run, but ptrace is allowed: tracer and traced share the filter
+	SeccompKill  SeccompLevel = "kill"  // as run, but what run refuses ends the process by SIGSYS
+	SeccompWX    SeccompLevel = "wx"    // as run, and no memory is ever both, or first written and then run
 )
 
 // Limits bound the processes of a sandbox; zero means no limit of that kind.
@@ -74,18 +80,36 @@ type Process struct {
 	Args []string `json:"args"`           // absolute path first, unless Path is set
 	Env  []string `json:"env"`
 	Dir  string   `json:"dir"`
+
+	// Signal is sent to the process, when it still runs, After its start, and
+	// once it waits for something: a busy one has up to five seconds more. 0
+	// means none.
+	Signal int           `json:"signal,omitempty"`
+	After  time.Duration `json:"after,omitempty"`
+	Closed bool          `json:"closed,omitempty"` // standard input, output and error are not open
 }
 
-// Outcome is how the process ended and what was measured from inside before
-// it started.
+// Outcome is how the process ended and what was measured from inside.
 type Outcome struct {
 	Exit  int           `json:"exit"` // 128+signal when killed
+	Left  int           `json:"left"` // processes that it started and that outlived it
+	Stop  *Stop         `json:"stop,omitempty"`
 	Probe Probe         `json:"probe"`
 	Trace *trace.Result `json:"trace,omitempty"`
 	Usage Usage         `json:"usage"`
 }
 
-// Probe is what the first process measured about its isolation.
+// Stop is what came of [Process.Signal]; an Outcome has none when the process
+// ended before it was due.
+type Stop struct {
+	// Handled tells that the process had a handler for the signal, or had
+	// blocked it to wait for it. The kernel gives process 1 of a container no
+	// other signal, so that one without a handler ends here and not there.
+	Handled bool  `json:"handled"`
+	Took    int64 `json:"took"` // nanoseconds from the signal to the end
+}
+
+// Probe is what was measured of the isolation before the process started.
 type Probe struct {
 	Interfaces []string `json:"interfaces"` // names, each with its state: "lo down"
 	Routes     int      `json:"routes"`     // entries of the IPv4 and IPv6 route tables that are not loopback's
@@ -94,6 +118,7 @@ type Probe struct {
 	UID        int      `json:"uid"`
 	NoNewPrivs bool     `json:"noNewPrivs"`
 	Seccomp    bool     `json:"seccomp"`
+	NoCaps     bool     `json:"noCaps"` // every capability set is empty, the bounding set included
 }
 
 // Usage is the resource use of the process tree.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,6 +35,24 @@ func insider(what string, args []string) int {
 			syscall.Kill(1, sig)
 		}
 		time.Sleep(50 * time.Millisecond)
+	case "term":
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGTERM)
+		if len(args) > 0 {
+			signal.Ignore(syscall.SIGTERM)
+		}
+		select {
+		case <-c:
+			return 3
+		case <-time.After(2 * time.Second):
+			return 4
+		}
+	case "streams": // the Go runtime opens the null device where a stream is closed
+		for _, fd := range []string{"0", "1", "2"} {
+			if to, err := os.Readlink("/proc/self/fd/" + fd); err != nil || to != "/dev/null" {
+				return 1
+			}
+		}
 	case "kill-self":
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "get":
@@ -163,6 +182,15 @@ func forbidden(what string) error {
 			return e
 		}
 		return nil
+	case "mmap-wx":
+		_, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		return err
+	case "mprotect-x":
+		b, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		if err != nil {
+			return nil
+		}
+		return unix.Mprotect(b, unix.PROT_READ|unix.PROT_EXEC)
 	case "chroot":
 		return unix.Chroot("/tmp")
 	case "sethostname":

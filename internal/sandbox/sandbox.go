@@ -274,6 +274,12 @@ func (c *Config) check(p Process) error {
 	if len(p.Args) == 0 || !path.IsAbs(p.program()) || !path.IsAbs(p.Dir) {
 		return bad("the process wants an absolute program and an absolute directory")
 	}
+	switch {
+	case p.Signal < 0 || p.Signal > 64 || p.After < 0 || p.After > 0 && p.Signal == 0:
+		return bad("signal %d after %s", p.Signal, p.After)
+	case c.Trace != nil && (p.Signal != 0 || p.Closed):
+		return bad("a traced process takes no signal and keeps its streams")
+	}
 	if c.UID < 0 || c.GID < 0 {
 		return bad("negative user or group")
 	}

@@ -12,8 +12,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cleanstart/cleanstart/internal/need"
+	"github.com/cleanstart/cleanstart/internal/trace"
 )
 
 func TestMain(m *testing.M) {
@@ -87,6 +89,9 @@ func TestIsolation(t *testing.T) {
 	if !slices.Contains(p.Interfaces, "lo down") || p.Reached || p.Routes != 0 || p.UID != 1000 || !p.Seccomp || !p.NoNewPrivs {
 		t.Errorf("probe = %+v", p)
 	}
+	if !p.NoCaps || o.Left != 0 || o.Stop != nil {
+		t.Errorf("outcome = %+v", o)
+	}
 	if want := []string{"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}; !slices.Equal(p.Namespaces, want) {
 		t.Errorf("new namespaces = %v, want %v", p.Namespaces, want)
 	}
@@ -107,6 +112,67 @@ func TestDenied(t *testing.T) {
 				t.Errorf("allowed: %s", out)
 			}
 		})
+	}
+}
+
+// Two levels refuse more, or in another way, than the one for running.
+func TestLevels(t *testing.T) {
+	cfg, proc := self(t)
+	for _, c := range []struct {
+		level SeccompLevel
+		call  string
+		exit  int // of the insider: 0 means refused
+	}{
+		{SeccompRun, "mmap-wx", 1}, {SeccompWX, "mmap-wx", 0},
+		{SeccompRun, "mprotect-x", 1}, {SeccompWX, "mprotect-x", 0},
+		{SeccompWX, "mount", 0}, {SeccompKill, "mount", 128 + int(syscall.SIGSYS)}, {SeccompKill, "ptrace", 128 + int(syscall.SIGSYS)},
+		{SeccompKill, "ioctl-tiocsti", 128 + int(syscall.SIGSYS)}, {SeccompKill, "io_uring", 0}, {SeccompKill, "none", 1},
+	} {
+		cfg.Seccomp = c.level
+		if o, out := run(t, cfg, proc("denied", c.call)); o.Exit != c.exit {
+			t.Errorf("%s under %q: exit %d, want %d: %s", c.call, c.level, o.Exit, c.exit, out)
+		}
+	}
+}
+
+func TestStop(t *testing.T) {
+	cfg, proc := self(t)
+	const after = 500 * time.Millisecond
+	for _, c := range []struct {
+		args    []string
+		signal  syscall.Signal
+		after   time.Duration
+		exit    int
+		sent    bool
+		handled bool
+	}{
+		{args: []string{"term"}, signal: syscall.SIGTERM, after: after, exit: 3, sent: true, handled: true},
+		{args: []string{"term", "ignore"}, signal: syscall.SIGTERM, after: after, exit: 4, sent: true},
+		{args: []string{"term"}, signal: syscall.SIGKILL, after: after, exit: 128 + 9, sent: true},
+		{args: []string{"exit", "7"}, signal: syscall.SIGTERM, after: time.Hour, exit: 7},
+		{args: []string{"exit", "7"}, exit: 7},
+	} {
+		p := proc(c.args...)
+		p.Signal, p.After = int(c.signal), c.after
+		o, out := run(t, cfg, p)
+		switch {
+		case o.Exit != c.exit || (o.Stop != nil) != c.sent:
+			t.Errorf("%q, %v: exit %d, want %d; stop %+v: %s", c.args, c.signal, o.Exit, c.exit, o.Stop, out)
+		case c.sent && (o.Stop.Handled != c.handled || o.Stop.Took <= 0):
+			t.Errorf("%q, %v: stop %+v, want handled %v", c.args, c.signal, o.Stop, c.handled)
+		}
+	}
+}
+
+func TestClosed(t *testing.T) {
+	cfg, proc := self(t)
+	p := proc("streams")
+	p.Closed = true
+	if o, _ := run(t, cfg, p); o.Exit != 0 {
+		t.Error("a stream was open")
+	}
+	if o, _ := run(t, cfg, proc("streams")); o.Exit != 1 {
+		t.Error("no stream was open")
 	}
 }
 
@@ -227,8 +293,8 @@ func TestCancelKillsTheTree(t *testing.T) {
 // A daemon that outlives the process dies with the sandbox.
 func TestDaemonDies(t *testing.T) {
 	cfg, proc := self(t)
-	if o, out := run(t, cfg, proc("daemon")); o.Exit != 0 { // which sleeps for an hour
-		t.Errorf("exit %d: %s", o.Exit, out)
+	if o, out := run(t, cfg, proc("daemon")); o.Exit != 0 || o.Left != 1 { // which sleeps for an hour
+		t.Errorf("exit %d, %d left: %s", o.Exit, o.Left, out)
 	}
 }
 
@@ -306,10 +372,14 @@ func TestCheck(t *testing.T) {
 		"upper alone": func(c *Config, _ *Process) {
 			c.Mounts[0] = Mount{Kind: Overlay, Target: "/", Lower: []string{"/x"}, Upper: "/y"}
 		},
-		"unknown kind":    func(c *Config, _ *Process) { c.Mounts = append(c.Mounts, Mount{Kind: "nfs", Target: "/x"}) },
-		"relative args":   func(_ *Config, p *Process) { p.Args = []string{"sh"} },
-		"no args":         func(_ *Config, p *Process) { p.Args = nil },
-		"unknown seccomp": func(c *Config, _ *Process) { c.Seccomp = "none" },
+		"unknown kind":      func(c *Config, _ *Process) { c.Mounts = append(c.Mounts, Mount{Kind: "nfs", Target: "/x"}) },
+		"relative args":     func(_ *Config, p *Process) { p.Args = []string{"sh"} },
+		"no args":           func(_ *Config, p *Process) { p.Args = nil },
+		"no such signal":    func(_ *Config, p *Process) { p.Signal = 65 },
+		"time, no signal":   func(_ *Config, p *Process) { p.After = time.Second },
+		"signal to a trace": func(c *Config, p *Process) { c.Trace, p.Signal = &trace.Plan{}, 15 },
+		"closed and traced": func(c *Config, p *Process) { c.Trace, p.Closed = &trace.Plan{}, true },
+		"unknown seccomp":   func(c *Config, _ *Process) { c.Seccomp = "none" },
 	} {
 		c, p := good, proc("exit", "0")
 		c.Mounts = slices.Clone(good.Mounts)

@@ -57,9 +57,13 @@ var families = []uint32{unix.AF_VSOCK, unix.AF_ALG, unix.AF_BLUETOOTH, unix.AF_C
 // the tracer forks the traced process, so both are under the same filter.
 func filter(level SeccompLevel) ([]unix.SockFilter, error) {
 	list := append(append([]uint32(nil), denied...), deniedHere...)
+	refuse := uint32(retPerm)
 	switch level {
-	case SeccompBuild, SeccompRun, "":
+	case SeccompBuild, SeccompRun, SeccompWX, "":
 		list = append(list, unix.SYS_PTRACE)
+	case SeccompKill:
+		list = append(list, unix.SYS_PTRACE)
+		refuse = retKill
 	case SeccompTrace:
 	default:
 		return nil, fmt.Errorf("unknown seccomp level %q", level)
@@ -81,23 +85,26 @@ func filter(level SeccompLevel) ([]unix.SockFilter, error) {
 	ret(retNoSys)
 	for _, nr := range list {
 		jump(unix.BPF_JEQ, nr, 0, 1)
-		ret(retPerm)
+		ret(refuse)
 	}
 	for _, nr := range absent {
 		jump(unix.BPF_JEQ, nr, 0, 1)
 		ret(retNoSys)
 	}
 	// argument checks; each block ends by reloading nothing, since it returns
+	if level == SeccompWX {
+		p = append(p, writeOrRun()...)
+	}
 	jump(unix.BPF_JEQ, unix.SYS_CLONE, 0, 4)
 	load(offArg0)
 	jump(unix.BPF_JSET, newNamespaces, 0, 1)
-	ret(retPerm)
+	ret(refuse)
 	ret(retAllow)
 	jump(unix.BPF_JEQ, unix.SYS_IOCTL, 0, 5)
 	load(offArg0 + argSize)
 	jump(unix.BPF_JEQ, unix.TIOCSTI, 1, 0)
 	jump(unix.BPF_JEQ, tioclinux, 0, 1)
-	ret(retPerm)
+	ret(refuse)
 	ret(retAllow)
 	for _, nr := range []uint32{unix.SYS_SOCKET, unix.SYS_SOCKETPAIR} {
 		jump(unix.BPF_JEQ, nr, 0, uint8(2+2*len(families)))
@@ -111,6 +118,34 @@ func filter(level SeccompLevel) ([]unix.SockFilter, error) {
 	ret(retAllow)
 	return p, nil
 }
+
+// writeOrRun refuses memory that is written and run: a mapping with both
+// rights, and the right to run given later, as systemd's
+// MemoryDenyWriteExecute does. Loaders map code with its final rights.
+func writeOrRun() []unix.SockFilter {
+	const both = unix.PROT_WRITE | unix.PROT_EXEC
+	third := unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offArg0 + 2*argSize}
+	perm, allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: retPerm}, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: retAllow}
+	p := []unix.SockFilter{
+		{Code: unix.BPF_JMP | unix.BPF_K | unix.BPF_JEQ, K: unix.SYS_MMAP, Jf: 5},
+		third,
+		{Code: unix.BPF_ALU | unix.BPF_K | unix.BPF_AND, K: both},
+		{Code: unix.BPF_JMP | unix.BPF_K | unix.BPF_JEQ, K: both, Jf: 1},
+		perm, allow,
+	}
+	for _, c := range []struct{ nr, flag uint32 }{
+		{unix.SYS_MPROTECT, unix.PROT_EXEC}, {unix.SYS_PKEY_MPROTECT, unix.PROT_EXEC}, {unix.SYS_SHMAT, shmExec},
+	} {
+		p = append(p,
+			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | unix.BPF_JEQ, K: c.nr, Jf: 4},
+			third,
+			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | unix.BPF_JSET, K: c.flag, Jf: 1},
+			perm, allow)
+	}
+	return p
+}
+
+const shmExec = 0o100000 // SHM_EXEC
 
 const tioclinux = 0x541C // TIOCLINUX: pastes into a console
 

@@ -35,6 +35,7 @@ func runTarget(cfg *Config, p Process, outcome *Outcome) error {
 	if err := <-done; err != nil {
 		return err
 	}
+	outcome.Left = leftOver()
 	unix.Kill(-1, unix.SIGKILL)
 	for {
 		if _, err := unix.Wait4(-1, nil, unix.WALL, nil); err != nil && err != unix.EINTR {
@@ -57,15 +58,24 @@ func shedAndRun(cfg *Config, p Process, outcome *Outcome) error {
 	if err != nil {
 		return &SetupError{Stage: "probe", Path: "/proc/thread-self/status", Err: err}
 	}
+	outcome.Probe.NoCaps = true
+	for _, set := range []string{"Inh", "Prm", "Eff", "Bnd", "Amb"} {
+		v, ok := mask(status, "Cap"+set)
+		outcome.Probe.NoCaps = outcome.Probe.NoCaps && ok && v == 0
+	}
 	outcome.Probe.NoNewPrivs = bytes.Contains(status, []byte("\nNoNewPrivs:\t1\n"))
 	outcome.Probe.Seccomp = bytes.Contains(status, []byte("\nSeccomp:\t2\n"))
-	if !outcome.Probe.NoNewPrivs || !outcome.Probe.Seccomp {
+	if !outcome.Probe.NoNewPrivs || !outcome.Probe.Seccomp || !outcome.Probe.NoCaps {
 		return &SetupError{Stage: "probe", Err: errors.New("privilege was dropped and is still there")}
 	}
 	if err := limitSoft(cfg.Limits); err != nil {
 		return &SetupError{Stage: "limits", Err: err}
 	}
 	files, sys := []uintptr{0, 1, 2}, &syscall.SysProcAttr{Setsid: true}
+	if p.Closed {
+		const closed = ^uintptr(0) // what syscall.ForkExec takes for "close it"
+		files = []uintptr{closed, closed, closed}
+	}
 	start := time.Now()
 	defer func() { outcome.Usage.Wall = int64(time.Since(start)) }()
 	if cfg.Trace != nil {
@@ -86,7 +96,9 @@ func shedAndRun(cfg *Config, p Process, outcome *Outcome) error {
 		return &SetupError{Stage: "limits", Err: err}
 	}
 	stop := watchMemory(pid, &outcome.Usage)
+	signalled := signalAfter(pid, p)
 	outcome.Exit, err = reap(pid)
+	outcome.Stop = signalled()
 	stop()
 	if err != nil {
 		return &SetupError{Stage: "wait", Path: p.Args[0], Err: err}
@@ -116,6 +128,99 @@ func reap(pid int) (exit int, err error) {
 			return 128 + int(ws.Signal()), nil
 		}
 	}
+}
+
+// patience bounds how much longer than Process.After a process that does not
+// sleep is waited for.
+const patience = 5 * time.Second
+
+// signalAfter sends the process its signal in time. The function it returns
+// is called once the process has ended, and tells what came of it.
+func signalAfter(pid int, p Process) (ended func() *Stop) {
+	if p.Signal == 0 {
+		return func() *Stop { return nil }
+	}
+	quit, result := make(chan struct{}), make(chan *Stop, 1)
+	// the number may be another process's by then
+	fd, err := unix.PidfdOpen(pid, 0)
+	go func() {
+		var sent *Stop
+		defer func() { result <- sent }()
+		if err != nil {
+			return
+		}
+		defer unix.Close(fd)
+		// One that is still busy starting on a slow machine has no handler yet.
+		var status []byte
+		end := time.Now().Add(p.After + patience)
+		for asleep, pause := 0, p.After; asleep < 2 && time.Now().Before(end); pause = 10 * time.Millisecond {
+			select {
+			case <-quit:
+				return
+			case <-time.After(pause):
+			}
+			status, _ = os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+			if bytes.Contains(status, []byte("\nState:\tS")) {
+				asleep++
+			} else {
+				asleep = 0
+			}
+		}
+		start := time.Now()
+		if unix.PidfdSendSignal(fd, unix.Signal(p.Signal), nil, 0) != nil {
+			return
+		}
+		caught, _ := mask(status, "SigCgt")
+		blocked, _ := mask(status, "SigBlk")
+		<-quit
+		sent = &Stop{Handled: (caught|blocked)>>(p.Signal-1)&1 == 1, Took: int64(time.Since(start))}
+	}()
+	return func() *Stop {
+		close(quit)
+		return <-result
+	}
+}
+
+// mask reads one hexadecimal line of a status file.
+func mask(status []byte, name string) (uint64, bool) {
+	_, rest, ok := bytes.Cut(status, []byte("\n"+name+":\t"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	v, err := strconv.ParseUint(string(line), 16, 64)
+	return v, ok && err == nil
+}
+
+// leftOver counts the processes that run on beside this one. Those that were
+// about to end get a moment to do so.
+func leftOver() int {
+	n := 0
+	for range 20 {
+		for {
+			if got, err := unix.Wait4(-1, nil, unix.WALL|unix.WNOHANG, nil); got <= 0 && err != unix.EINTR {
+				break
+			}
+		}
+		if n = others(); n == 0 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return n
+}
+
+func others() int {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return 0
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	n := 0
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil && pid != os.Getpid() {
+			n++
+		}
+	}
+	return n
 }
 
 // shed empties what the calling thread may do, and with it everything that
