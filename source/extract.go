@@ -317,7 +317,7 @@ func (x *extraction) top(directory string) (string, error) {
 // extraction's own list is spent.
 func (x *extraction) manifest(top string) (*manifest, error) {
 	m := &manifest{root: top, epoch: x.newest.Truncate(time.Second), entries: make([]entry, 0, len(x.entries))}
-	links := links{targets: map[string]string{}, steps: maxSteps}
+	links := links{targets: map[string]string{}, steps: 100_000 + 64*len(x.entries)}
 	for name, e := range x.entries {
 		if top != "." {
 			var below bool
@@ -347,11 +347,8 @@ func (x *extraction) manifest(top string) (*manifest, error) {
 // links are the symbolic links of a tree.
 type links struct {
 	targets map[string]string
-	steps   int // left to be followed
+	steps   int // that following all of them may still cost
 }
-
-// maxSteps bounds what following all links of a tree costs.
-const maxSteps = 10_000_000
 
 // stayInside follows the link as a kernel would and fails if a step leaves
 // the tree. What does not exist is followed by name.
@@ -360,7 +357,7 @@ func (l *links) stayInside(link string) error {
 	rest := strings.Split(l.targets[link], "/")
 	for hops := 0; len(rest) > 0; {
 		if l.steps--; l.steps < 0 {
-			return fmt.Errorf("%w of %d steps to follow all links", ErrTooLarge, maxSteps)
+			return fmt.Errorf("%w of steps to follow all links", ErrTooLarge)
 		}
 		step := rest[0]
 		rest = rest[1:]

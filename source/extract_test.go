@@ -8,10 +8,9 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
@@ -26,86 +25,6 @@ func verified(t testing.TB, archive []byte, limits source.Limits) (*source.Tree,
 	o.Limits = limits
 	tree, err := source.Verify(t.Context(), pinnedTo(archive, "mem:a"), o)
 	return tree, o, err
-}
-
-func TestExtractRefuses(t *testing.T) {
-	link := func(name, to string) *tar.Header {
-		return &tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: to}
-	}
-	dir := func(name string) *tar.Header { return &tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: 0o755} }
-	for name, headers := range map[string][]*tar.Header{
-		"absolute name":               {file("/etc/passwd", "x")},
-		"name with dots":              {file("d/../../x", "x")},
-		"inner dots":                  {file("d/../x", "x")},
-		"name not UTF-8":              {file("d/\xff", "x")},
-		"long element":                {file("d/"+strings.Repeat("a", 256), "x")},
-		"absolute link":               {file("d/a", "x"), link("d/l", "/etc/passwd")},
-		"link out of the tree":        {file("d/a", "x"), link("d/l", "../../x")},
-		"link out once stripped":      {file("d/a", "x"), link("d/l", "../e")},
-		"link out through a link":     {file("d/a/b/f", "x"), link("d/a/b/up", "../.."), link("d/a/b/out", "up/..")},
-		"link out through a dangling": {file("d/a", "x"), link("d/l", "gone/../../x")},
-		"loop":                        {file("d/a", "x"), link("d/l", "m"), link("d/m", "l")},
-		"file through a link":         {dir("d"), link("d/l", "."), file("d/l/f", "x")},
-		"file over a link":            {file("d/a", "x"), link("d/l", "a"), file("d/l", "y")},
-		"directory over a file":       {file("d/a", "x"), dir("d/a")},
-		"file below a file":           {file("d/a", "x"), file("d/a/b", "x")},
-		"listed twice":                {file("d/a", "x"), file("d/a", "x")},
-		"listed twice, spelt apart":   {file("d/a", "x"), file("./d//a", "x")},
-		"hard link forward":           {{Name: "d/l", Typeflag: tar.TypeLink, Linkname: "d/a"}, file("d/a", "x")},
-		"hard link outside":           {file("d/a", "x"), {Name: "d/l", Typeflag: tar.TypeLink, Linkname: "../a"}},
-		"hard link to a directory":    {dir("d"), {Name: "d/l", Typeflag: tar.TypeLink, Linkname: "d"}},
-		"hard link to a link":         {file("d/a", "x"), link("d/l", "a"), {Name: "d/m", Typeflag: tar.TypeLink, Linkname: "d/l"}},
-		"character device":            {{Name: "d/c", Typeflag: tar.TypeChar}},
-		"block device":                {{Name: "d/b", Typeflag: tar.TypeBlock}},
-		"pipe":                        {{Name: "d/p", Typeflag: tar.TypeFifo}},
-		"set-user-ID":                 {{Name: "d/s", Typeflag: tar.TypeReg, Mode: 0o4755}},
-		"set-group-ID":                {{Name: "d/s", Typeflag: tar.TypeReg, Mode: 0o2755}},
-		"before 1970":                 {{Name: "d/a", Typeflag: tar.TypeReg, Mode: 0o644, ModTime: time.Unix(-1, 0)}},
-		"root is a file":              {file(".", "x")},
-	} {
-		t.Run(name, func(t *testing.T) {
-			tree, o, err := verified(t, tarball(t, headers...), source.Limits{})
-			if tree != nil || !errors.Is(err, source.ErrUnsafe) {
-				t.Errorf("Verify = %v, %v, want ErrUnsafe", tree, err)
-			}
-			if left, _ := filepath.Glob(o.Cache + "/trees/sha256/*"); len(left) != 0 {
-				t.Errorf("left %v", left)
-			}
-		})
-	}
-}
-
-func TestExtractAccepts(t *testing.T) {
-	for name, c := range map[string]struct {
-		headers []*tar.Header
-		want    []string
-	}{
-		"no top directory":       {[]*tar.Header{file("a", "x"), file("b", "x")}, []string{"a", "b"}},
-		"two top directories":    {[]*tar.Header{file("a/x", "x"), file("b/x", "x")}, []string{"a", "a/x", "b", "b/x"}},
-		"dot top":                {[]*tar.Header{{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755}, file("./d/a", "x")}, []string{"a"}},
-		"directory listed twice": {[]*tar.Header{{Name: "d/e", Typeflag: tar.TypeDir}, {Name: "d/e/", Typeflag: tar.TypeDir}, file("d/e/a", "x")}, []string{"e", "e/a"}},
-		"names that fold":        {[]*tar.Header{file("d/A", "x"), file("d/a", "x")}, []string{"A", "a"}},
-		"dangling inside":        {[]*tar.Header{file("d/a", "x"), {Name: "d/l", Typeflag: tar.TypeSymlink, Linkname: "gone/x"}}, []string{"a", "l"}},
-		"link to the root":       {[]*tar.Header{file("d/s/a", "x"), {Name: "d/s/l", Typeflag: tar.TypeSymlink, Linkname: ".."}}, []string{"s", "s/a", "s/l"}},
-		"git's global header":    {[]*tar.Header{{Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "0123"}}, file("d/a", "x")}, []string{"a"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			tree, _, err := verified(t, tarball(t, c.headers...), source.Limits{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, n := range c.want {
-				if _, err := os.Lstat(filepath.Join(tree.Dir(), n)); err != nil {
-					t.Error(err)
-				}
-			}
-			n := -1
-			filepath.WalkDir(tree.Dir(), func(string, os.DirEntry, error) error { n++; return nil })
-			if n != len(c.want) {
-				t.Errorf("%d entries, want %v", n, c.want)
-			}
-		})
-	}
 }
 
 func plain(t testing.TB, gz []byte) []byte {
@@ -172,23 +91,116 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// A policy that names a directory accepts an archive of that alone, and gives
+// what is below it.
+func TestDirectory(t *testing.T) {
+	for name, c := range map[string]struct {
+		archive   []byte
+		directory string
+		want      string // "" where the policy refuses
+	}{
+		"release":             {tarball(t, file("curl-7.88.1/a", "x"), dir("curl-7.88.1/d")), "curl-7.88.1", "fa dd"},
+		"older release":       {tarball(t, file("curl-7.88.0/a", "x")), "curl-7.88.1", ""},
+		"longer name":         {tarball(t, file("curl-7.88.10/a", "x")), "curl-7.88.1", ""},
+		"module":              {zipped(t, zfile("golang.org/x/text@v0.14.0/a", "x"), zfile("golang.org/x/text@v0.14.0/b/c", "x")), "golang.org/x/text@v0.14.0", "fa db fb/c"},
+		"module with parents": {tarball(t, dir("golang.org"), dir("golang.org/x/"), file("golang.org/x/m@v1/a", "x")), "golang.org/x/m@v1", "fa"},
+		"another module":      {zipped(t, zfile("golang.org/x/text@v0.13.0/a", "x")), "golang.org/x/text@v0.14.0", ""},
+		"file beside it":      {tarball(t, file("d/a", "x"), file("b", "x")), "d", ""},
+		"directory beside it": {tarball(t, file("d/a", "x"), dir("e")), "d", ""},
+		"file in a parent":    {tarball(t, file("a/b/c", "x"), file("a/d", "x")), "a/b", ""},
+		"link in its place":   {tarball(t, file("e/a", "x"), link("d", "e")), "d", ""},
+		"file in its place":   {tarball(t, file("d", "x")), "d", ""},
+		"link out of it":      {tarball(t, file("a/b/c", "x"), link("a/b/l", "../d")), "a/b", "unsafe"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t, &memory{files: map[string][]byte{"mem:a": c.archive}})
+			comp := pinnedTo(c.archive, "mem:a")
+			comp.Policy.Directory = c.directory
+			tree, err := source.Verify(t.Context(), comp, o)
+			switch c.want {
+			case "":
+				if tree != nil || !errors.Is(err, source.ErrPolicy) {
+					t.Errorf("Verify = %v, %v, want ErrPolicy", tree, err)
+				}
+				nothingLeft(t, o.Cache)
+			case "unsafe":
+				if tree != nil || !errors.Is(err, source.ErrUnsafe) {
+					t.Errorf("Verify = %v, %v, want ErrUnsafe", tree, err)
+				}
+			default:
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := listing(t, tree); got != c.want {
+					t.Errorf("the tree holds %s, want %s", got, c.want)
+				}
+			}
+		})
+	}
+}
+
+// The same archive, asked for with a directory, without and with a wrong one,
+// gives each time what is asked for, and leaves the other trees alone.
+func TestDirectoryInCache(t *testing.T) {
+	archive := zipped(t, zfile("golang.org/x/text@v0.14.0/a", "x"))
+	o := options(t, &memory{files: map[string][]byte{"mem:a": archive}})
+	get := func(directory string) (*source.Tree, error) {
+		c := pinnedTo(archive, "mem:a")
+		c.Policy.Directory = directory
+		return source.Verify(t.Context(), c, o)
+	}
+	for range 2 {
+		for directory, want := range map[string]string{
+			"":                          "dx fx/text@v0.14.0/a dx/text@v0.14.0",
+			"golang.org/x/text@v0.14.0": "fa",
+			"golang.org/x":              "ftext@v0.14.0/a dtext@v0.14.0",
+			"golang.org/x/text@v0.13.0": "",
+		} {
+			tree, err := get(directory)
+			if want == "" {
+				if !errors.Is(err, source.ErrPolicy) {
+					t.Errorf("Verify with directory %q = %v, want ErrPolicy", directory, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			wanted := strings.Fields(want)
+			got := strings.Fields(listing(t, tree))
+			slices.Sort(wanted)
+			slices.Sort(got)
+			if !slices.Equal(got, wanted) {
+				t.Errorf("the tree below %q holds %v, want %v", directory, got, wanted)
+			}
+			// Another's tree and manifest in its place are found out.
+			if directory != "" {
+				other, err := get("")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := source.RemoveCache(tree.Dir()); err != nil {
+					t.Fatal(err)
+				}
+				os.Remove(tree.Dir() + ".manifest")
+				os.Chmod(other.Dir(), 0o755)
+				err = errors.Join(os.Rename(other.Dir(), tree.Dir()), os.Rename(other.Dir()+".manifest", tree.Dir()+".manifest"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if again, err := get(directory); err != nil || again.Digest() != tree.Digest() {
+					t.Errorf("Verify of a mixed-up cache = %v, %v", again, err)
+				}
+			}
+		}
+	}
+}
+
 func TestNotAnArchive(t *testing.T) {
 	for _, b := range [][]byte{nil, {0}, []byte("<html>not found</html>"), {0x1f, 0x8b}, []byte("BZh"), make([]byte, 2048)} {
 		if _, _, err := verified(t, b, source.Limits{}); !errors.Is(err, source.ErrFormat) {
 			t.Errorf("Verify(%q) = %v, want ErrFormat", b, err)
 		}
-	}
-}
-
-// A bomb is stopped by proportion, long before the size of a tree is.
-func TestBomb(t *testing.T) {
-	zeros := strings.Repeat("\x00", 24<<20)
-	_, o, err := verified(t, tarball(t, file("d/zeros", zeros)), source.Limits{})
-	if !errors.Is(err, source.ErrTooLarge) {
-		t.Errorf("Verify = %v, want ErrTooLarge", err)
-	}
-	if work, _ := filepath.Glob(o.Cache + "/tmp/work-*"); len(work) != 0 {
-		t.Errorf("left %v", work)
 	}
 }
 

@@ -274,7 +274,7 @@ func localZip(r io.ReaderAt, f *zip.File, at int64) (int64, error) {
 		return 0, fmt.Errorf("%w of 2⁶² bytes", ErrTooLarge)
 	}
 	if own := extraField(extra, 0x7075); len(own) >= 5 && string(own[5:]) != f.Name {
-		return differs(fmt.Sprintf("name: %q", own[5:]))
+		return 0, unsafeEntry("also named %q", own[5:])
 	}
 	end := body + int64(f.CompressedSize64)
 	if !late {
