@@ -20,18 +20,21 @@ var configTests = []Test{
 		Title:   "The user is a number and not root",
 		Asserts: "user and group are numeric, explicit and neither is 0",
 		Why:     "a name needs /etc/passwd, and a cluster's runAsNonRoot refuses what it cannot tell from root",
+		Refs:    []string{"CWE-250", "CIS Docker 4.1", "NIST SP 800-190 4.1.2"},
 	},
 	{
 		ID: "config/entrypoint", Family: Config, Run: entrypoint,
 		Title:   "The entrypoint is an executable of the image",
 		Asserts: "the first argument is an absolute path to a file of the image that everyone may execute",
 		Why:     "anything else fails at start, or finds another program through PATH",
+		Refs:    []string{"CWE-426"},
 	},
 	{
-		ID: "config/as-specified", Family: Config, Run: asSpecified,
+		ID: "config/as-specified", Family: Config, Run: asSpecified, Record: true,
 		Title:   "The configuration is the specification's",
 		Asserts: "entrypoint, arguments, environment, directory and labels are those of the specification",
 		Why:     "a setting that nobody wrote down was inherited or injected",
+		Refs:    []string{"NIST SP 800-190 4.1.2"},
 	},
 	{
 		ID: "config/evidence-label", Family: Config, Run: evidenceLabel,
@@ -44,21 +47,23 @@ var configTests = []Test{
 		Title:   "No credential in environment, arguments or labels",
 		Asserts: "no variable or label is named like a credential, and no value looks like one",
 		Why:     "the configuration is readable by everyone who can pull, and is printed by every tool",
+		Refs:    []string{"CWE-526", "CIS Docker 4.10", "NIST SP 800-190 4.1.4"},
 	},
 	{
 		ID: "config/safe-environment", Family: Config, Run: safeEnvironment,
 		Title:   "The environment loads no code",
 		Asserts: "no LD_* or similar variable is set, and PATH holds absolute directories that only root can write",
 		Why:     "these variables decide what code a program runs",
+		Refs:    []string{"CWE-426", "CWE-427"},
 	},
 	{
-		ID: "config/created", Family: Config, Run: created,
+		ID: "config/created", Family: Config, Run: created, Record: true,
 		Title:   "The creation time is the build's epoch",
 		Asserts: "created is the record's epoch",
 		Why:     "a clock in the configuration makes two builds differ",
 	},
 	{
-		ID: "config/platform", Family: Config, Run: platform,
+		ID: "config/platform", Family: Config, Run: platform, Record: true,
 		Title:   "The platform is the specification's",
 		Asserts: "operating system and architecture are those of the specification",
 		Why:     "a runtime that believes another platform picks the wrong image",
@@ -74,6 +79,7 @@ var configTests = []Test{
 		Title:   "Nothing beside what runs",
 		Asserts: "no volume, no health-check shell, no ONBUILD, no shell, no privileged port and no system path as working directory",
 		Why:     "each of them is a way to write, to listen or to run that the specification did not ask for",
+		Refs:    []string{"CIS Docker 5.8", "NIST SP 800-190 4.1.2"},
 	},
 }
 
@@ -245,7 +251,7 @@ func layersAccounted(_ context.Context, s *Subject) Outcome {
 			} else {
 				n++
 			}
-			if !e.Created.IsZero() && !e.Created.Time.Equal(s.Record.Epoch) {
+			if s.Record != nil && !e.Created.IsZero() && !e.Created.Time.Equal(s.Record.Epoch) {
 				wrong = append(wrong, fmt.Sprintf("history holds the time %s", e.Created.UTC()))
 			}
 		}

@@ -95,7 +95,7 @@ func good() *fixture {
 // fixture's program does.
 func wellBehaved(cfg sandbox.Config, p sandbox.Process, _ int) (*sandbox.Outcome, string, string, error) {
 	return &sandbox.Outcome{
-		Probe: sandbox.Probe{Interfaces: []string{"lo down"}, Namespaces: []string{"mnt", "net", "pid", "user"}, UID: cfg.UID, NoNewPrivs: true, Seccomp: true},
+		Probe: sandbox.Probe{Interfaces: []string{"lo down"}, Namespaces: []string{"mnt", "net", "pid", "user"}, UID: cfg.UID, NoNewPrivs: true, Seccomp: true, NoCaps: true},
 		Usage: sandbox.Usage{Wall: 5e6, CPU: 1e6, MaxRSS: 1 << 20},
 	}, "app 1\n", "", nil
 }
@@ -260,9 +260,13 @@ func archive(t testing.TB, files []file) []byte {
 	return b.Bytes()
 }
 
-// unpack writes what an ordinary user can; other types are left out.
+// unpack writes what an ordinary user can; other types are left out, and so
+// are whiteouts: none has anything to hide here.
 func unpack(t testing.TB, root string, f file) {
 	t.Helper()
+	if strings.HasPrefix(filepath.Base(f.Name), ".wh.") {
+		return
+	}
 	name := filepath.Join(root, clean(f.Name))
 	check(t, os.MkdirAll(filepath.Dir(name), 0o755))
 	switch f.Typeflag {
@@ -381,6 +385,17 @@ func upper(cfg sandbox.Config) string {
 		}
 	}
 	return ""
+}
+
+// mounted is what the configuration mounts at a place, the last one.
+func mounted(cfg sandbox.Config, target string) sandbox.Mount {
+	var at sandbox.Mount
+	for _, m := range cfg.Mounts {
+		if m.Target == target {
+			at = m
+		}
+	}
+	return at
 }
 
 func hasArg(p sandbox.Process, sub string) bool {

@@ -11,25 +11,25 @@ import (
 
 var hardeningTests = []Test{
 	feature("pie", analyze.Present, "Executables are position-independent",
-		"without it code lies at known addresses, and return-oriented attacks need no leak"),
+		"without it code lies at known addresses, and return-oriented attacks need no leak", "CWE-119"),
 	feature("relro", analyze.Present, "Relocated data is read-only",
-		"a writable GOT turns one stray write into control of the program"),
+		"a writable GOT turns one stray write into control of the program", "CWE-123"),
 	feature("bind-now", analyze.Present, "All symbols are bound at start",
-		"lazy binding keeps the GOT writable for as long as the program runs"),
+		"lazy binding keeps the GOT writable for as long as the program runs", "CWE-123"),
 	feature("nx", analyze.Present, "The stack is not executable",
-		"an executable stack runs what an overflow writes there"),
+		"an executable stack runs what an overflow writes there", "CWE-119"),
 	feature("canary", analyze.Present, "Functions check a stack canary",
-		"a linear overflow reaches the return address unseen"),
+		"a linear overflow reaches the return address unseen", "CWE-121"),
 	feature("fortify", analyze.Present, "Library calls are fortified",
-		"sizes that the compiler knows are not checked at run time"),
+		"sizes that the compiler knows are not checked at run time", "CWE-120"),
 	feature("stack-clash", analyze.Present, "Large stack frames are probed",
-		"one large allocation jumps over the guard page into other memory"),
+		"one large allocation jumps over the guard page into other memory", "CWE-789"),
 	feature("cet-ibt", analyze.Present, "Indirect branches have landing pads",
-		"an indirect call can be bent to any address, also where the processor could refuse it"),
+		"an indirect call can be bent to any address, also where the processor could refuse it", "CWE-691"),
 	feature("cet-shstk", analyze.Present, "A shadow stack can be enforced",
-		"return addresses can be replaced, also where the processor could refuse it"),
+		"return addresses can be replaced, also where the processor could refuse it", "CWE-121"),
 	feature("rpath", analyze.Absent, "No library search path is built in",
-		"whoever can write to that path chooses the program's code"),
+		"whoever can write to that path chooses the program's code", "CWE-426"),
 	feature("textrel", analyze.Absent, "Code needs no relocation",
 		"text relocations make code pages writable"),
 	{
@@ -43,6 +43,7 @@ var hardeningTests = []Test{
 		Title:   "No segment is writable and executable",
 		Asserts: "no loadable segment carries both permissions",
 		Why:     "what can be written and run is a place for injected code",
+		Refs:    []string{"CWE-119"},
 	},
 	{
 		ID: "hardening/machine", Family: Hardening, Run: machine,
@@ -61,13 +62,14 @@ var hardeningTests = []Test{
 		Title:   "Every needed library and interpreter is in the image",
 		Asserts: "each interpreter is a file of the image, and each needed library is one by its name",
 		Why:     "what is missing at start fails there, or is found where nobody looked for it",
+		Refs:    []string{"CWE-427"},
 	},
 }
 
 // feature is the test of one hardening fact of every ELF file.
-func feature(name string, want analyze.Verdict, title, why string) Test {
+func feature(name string, want analyze.Verdict, title, why string, refs ...string) Test {
 	return Test{
-		ID: "hardening/" + name, Title: title, Family: Hardening, Why: why,
+		ID: "hardening/" + name, Title: title, Family: Hardening, Why: why, Refs: refs,
 		Asserts: fmt.Sprintf("the fact %q of every ELF file is %s; unknown is not enough", name, want),
 		Run: func(_ context.Context, s *Subject) Outcome {
 			if len(s.ELF) == 0 {

@@ -45,6 +45,7 @@ var performanceTests = []Test{
 		Title:   "Checks need little memory",
 		Asserts: "the largest process of each check stays within Bounds.Memory",
 		Why:     "memory is what decides how many fit on a machine",
+		Refs:    []string{"CIS Docker 5.11"},
 	},
 }
 
@@ -114,7 +115,7 @@ func noDuplicates(_ context.Context, s *Subject) Outcome {
 }
 
 func startUp(ctx context.Context, s *Subject) Outcome {
-	checks := s.Record.Spec.Image.Checks
+	checks := s.Spec.Checks
 	if len(checks) == 0 {
 		return notApplicable("the specification declares no check")
 	}

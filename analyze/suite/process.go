@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
+	"syscall"
+	"time"
 
 	"github.com/cleanstart/cleanstart/compile"
 	"github.com/cleanstart/cleanstart/internal/sandbox"
@@ -25,11 +27,18 @@ func serverFiles() map[string][]byte {
 	}
 }
 
-// variant is how a process is confined beyond what the configuration asks.
+// variant is how a process is confined beyond what the configuration asks,
+// or started otherwise. The zero value is as configured.
 type variant struct {
-	writable bool // the root file system takes writes, which ran.Written lists
+	writable bool   // the root file system takes writes, which ran.Written lists
+	sealed   bool   // nothing takes writes, /tmp and /dev/shm included
+	tmp      string // directory of the host that is /tmp; an empty one of its own where ""
 	user     string
 	limits   sandbox.Limits
+	filter   sandbox.SeccompLevel // SeccompRun where ""
+	bare     bool                 // without any environment
+	closed   bool                 // without standard streams
+	signal   syscall.Signal       // sent once it has settled
 }
 
 // ran is what one process did.
@@ -39,6 +48,10 @@ type ran struct {
 	Written        []string // paths that were created, changed or removed outside /tmp
 	TimedOut       bool
 }
+
+// slack is what making a sandbox and waiting for a process to settle in it may
+// take beside the bounds.
+const slack = 10 * time.Second
 
 // maxOutput bounds what is kept of a process's output.
 const maxOutput = 1 << 20
@@ -59,16 +72,24 @@ func (s *Subject) start(ctx context.Context, r compile.Run, v variant) (_ *ran, 
 	if err != nil {
 		return nil, err
 	}
-	p := sandbox.Process{Args: r.Args, Env: s.Config.Config.Env, Dir: s.Config.Config.WorkingDir}
+	p := sandbox.Process{Args: r.Args, Env: s.Config.Config.Env, Dir: s.Config.Config.WorkingDir, Closed: v.closed}
 	if p.Dir == "" {
 		p.Dir = "/"
+	}
+	if v.bare {
+		p.Env = nil
+	}
+	within := s.Bounds.Check
+	if v.signal != 0 {
+		p.Signal, p.After = int(v.signal), s.Bounds.Settle
+		within = s.Bounds.Settle + s.Bounds.Grace + slack
 	}
 	for _, a := range r.Args {
 		if strings.Contains(a, "{server}") {
 			cfg.Loopback, cfg.Serve = true, &sandbox.Server{Files: serverFiles()}
 		}
 	}
-	limit, cancel := context.WithTimeout(ctx, s.Bounds.Check)
+	limit, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var stdout, stderr capped
 	out, err := s.run(limit, cfg, p, &stdout, &stderr)
@@ -106,27 +127,27 @@ func (s *Subject) configuration(work string, v variant) (sandbox.Config, error) 
 	if v.user != "" {
 		user = v.user
 	}
-	u, g, _ := strings.Cut(user, ":")
-	uid, err := strconv.Atoi(u)
+	uid, gid, err := s.identity(user)
 	if err != nil {
-		return sandbox.Config{}, fmt.Errorf("user %q is not numeric", user)
+		return sandbox.Config{}, err
 	}
-	gid := uid
-	if g != "" {
-		if gid, err = strconv.Atoi(g); err != nil {
-			return sandbox.Config{}, fmt.Errorf("group of user %q is not numeric", user)
-		}
+	tmp := sandbox.Mount{Kind: sandbox.Tmpfs, Target: "/tmp", Size: 16 << 20, ReadOnly: v.sealed}
+	if v.tmp != "" {
+		tmp = sandbox.Mount{Kind: sandbox.Bind, Target: "/tmp", Source: v.tmp}
 	}
-	return sandbox.Config{
-		Mounts: []sandbox.Mount{
-			root,
-			{Kind: sandbox.Proc, Target: "/proc"},
-			{Kind: sandbox.Dev, Target: "/dev"},
-			{Kind: sandbox.Tmpfs, Target: "/tmp", Size: 16 << 20},
-		},
+	filter := sandbox.SeccompRun
+	if v.filter != "" {
+		filter = v.filter
+	}
+	cfg := sandbox.Config{
+		Mounts:   []sandbox.Mount{root, {Kind: sandbox.Proc, Target: "/proc"}, {Kind: sandbox.Dev, Target: "/dev"}, tmp},
 		Hostname: "suite", UID: uid, GID: gid, Umask: 0o022,
-		Limits: v.limits, Seccomp: sandbox.SeccompRun,
-	}, nil
+		Limits: v.limits, Seccomp: filter,
+	}
+	if v.sealed {
+		cfg.Mounts = append(cfg.Mounts, sandbox.Mount{Kind: sandbox.Tmpfs, Target: "/dev/shm", ReadOnly: true})
+	}
+	return cfg, nil
 }
 
 // writes lists what an overlay's upper directory received. The mount points
@@ -167,6 +188,8 @@ func wrongWith(r compile.Run, got *ran) string {
 	switch {
 	case got.TimedOut:
 		return r.Name + ": did not end in time"
+	case got.Exit == 128+int(syscall.SIGSYS) && got.Exit != r.Exit:
+		return r.Name + ": made a system call that the filter forbids"
 	case got.Exit != r.Exit:
 		return fmt.Sprintf("%s: exit %d, want %d%s", r.Name, got.Exit, r.Exit, lastLine(got.Stderr))
 	case !strings.Contains(got.Stdout, r.Stdout):
@@ -184,30 +207,95 @@ func lastLine(s string) string {
 	return fmt.Sprintf(" (%.200q)", s)
 }
 
+// observations are the runs as configured, which many tests judge and one
+// process shows.
+type observations struct {
+	mu   sync.Mutex
+	runs map[string]*observation
+}
+
+type observation struct {
+	once sync.Once
+	got  *ran
+	err  error
+}
+
+// observe runs r as configured, once for all who ask.
+func (s *Subject) observe(ctx context.Context, r compile.Run) (*ran, error) {
+	key := strings.Join(r.Args, "\x00")
+	s.seen.mu.Lock()
+	if s.seen.runs == nil {
+		s.seen.runs = map[string]*observation{}
+	}
+	o := s.seen.runs[key]
+	if o == nil {
+		o = new(observation)
+		s.seen.runs[key] = o
+	}
+	s.seen.mu.Unlock()
+	o.once.Do(func() { o.got, o.err = s.start(ctx, r, variant{}) })
+	return o.got, o.err
+}
+
 // eachCheck runs every declared check in one variant and asks judge, after
 // the check itself came out right, what is wrong.
 func eachCheck(ctx context.Context, s *Subject, v variant, judge func(r compile.Run, got *ran) string) Outcome {
-	return eachRun(ctx, s, s.Record.Spec.Image.Checks, "check", v, judge)
+	return eachRun(ctx, s, s.Spec.Checks, "check", v, judge)
 }
 
 func eachRun(ctx context.Context, s *Subject, runs []compile.Run, kind string, v variant, judge func(r compile.Run, got *ran) string) Outcome {
+	return judgeRuns(ctx, s, runs, kind, v, func(r compile.Run, got *ran) string {
+		if why := wrongWith(r, got); why != "" {
+			return why
+		}
+		if judge != nil {
+			if why := judge(r, got); why != "" {
+				return r.Name + ": " + why
+			}
+		}
+		return ""
+	})
+}
+
+// eachSurvives runs every declared check in a variant that it was not written
+// for: it may say no in its own way, and must not crash.
+func eachSurvives(ctx context.Context, s *Subject, v variant) Outcome {
+	return judgeRuns(ctx, s, s.Spec.Checks, "check", v, func(r compile.Run, got *ran) string {
+		if got.TimedOut {
+			return r.Name + ": did not end in time"
+		}
+		if why := crashed(got); why != "" && got.Exit != r.Exit {
+			return r.Name + ": " + why
+		}
+		return ""
+	})
+}
+
+// crashed says how a process ended without having decided to, or "".
+func crashed(got *ran) string {
+	switch {
+	case got.Exit == 126 || got.Exit == 127:
+		return fmt.Sprintf("could not run: exit %d%s", got.Exit, lastLine(got.Stderr))
+	case got.Exit > 128:
+		return fmt.Sprintf("was ended by %s%s", syscall.Signal(got.Exit-128), lastLine(got.Stderr))
+	}
+	return ""
+}
+
+func judgeRuns(ctx context.Context, s *Subject, runs []compile.Run, kind string, v variant, judge func(r compile.Run, got *ran) string) Outcome {
 	if len(runs) == 0 {
 		return notApplicable("the specification declares no " + kind)
 	}
+	start := s.start
+	if v == (variant{}) {
+		start = func(ctx context.Context, r compile.Run, _ variant) (*ran, error) { return s.observe(ctx, r) }
+	}
 	var wrong []string
 	for _, r := range runs {
-		got, err := s.start(ctx, r, v)
+		got, err := start(ctx, r, v)
 		if err != nil {
 			wrong = append(wrong, fmt.Sprintf("%s: %v", r.Name, err))
-			continue
-		}
-		why := wrongWith(r, got)
-		if why == "" && judge != nil {
-			if why = judge(r, got); why != "" {
-				why = r.Name + ": " + why
-			}
-		}
-		if why != "" {
+		} else if why := judge(r, got); why != "" {
 			wrong = append(wrong, why)
 		}
 	}

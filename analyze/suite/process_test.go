@@ -27,8 +27,15 @@ const programSource = `
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <fcntl.h>
 #include <arpa/inet.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+static void stop(int s) { _exit(0); }
+static void ignore(int s) { }
 
 static int fetch(const char *url) { /* http://127.0.0.1:PORT/path */
 	int port = 0;
@@ -54,6 +61,15 @@ int main(int argc, char **argv) {
 	if (!strcmp(how, "--complain")) fputs("app: error while loading shared libraries: libx.so\n", stderr);
 	if (!strcmp(how, "--big")) { volatile char *p = malloc(64 << 20); for (int i = 0; i < 64 << 20; i += 4096) p[i] = 1; }
 	if (!strcmp(how, "--wait")) { fflush(stdout); pause(); }
+	if (!strcmp(how, "--serve")) { signal(SIGTERM, stop); fflush(stdout); for (;;) pause(); }
+	if (!strcmp(how, "--deaf")) { signal(SIGTERM, ignore); fflush(stdout); for (;;) pause(); }
+	if (!strcmp(how, "--lock")) return open("/tmp/lock", O_CREAT | O_EXCL | O_WRONLY, 0600) < 0;
+	if (!strcmp(how, "--daemon")) { if (!fork()) { setsid(); sleep(60); } }
+	if (!strcmp(how, "--home")) return strlen(getenv("PATH")) == 0;
+	if (!strcmp(how, "--streams")) { struct stat s; if (fstat(1, &s)) abort(); }
+	if (!strcmp(how, "--keys")) syscall(SYS_keyctl, 0, -3, 0);
+	if (!strcmp(how, "--jit")) return mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED;
+	if (!strncmp(argv[argc - 1], "--no-such", 9) && argc > 2) raise(SIGSEGV);
 	return 0;
 }
 `
@@ -88,7 +104,24 @@ func TestRealProcesses(t *testing.T) {
 		change func(*fixture)
 		also   string // a test that must pass
 	}{
-		{how: "--temp"},
+		{how: "--version"},
+		{how: "--temp", failed: []string{"confinement/no-scratch"}, also: "confinement/writes-nothing"},
+		{how: "--keys", failed: []string{"confinement/no-forbidden-call"}, also: "confinement/unprivileged"},
+		{how: "--jit", failed: []string{"confinement/no-run-time-code"}, also: "confinement/no-forbidden-call"},
+		{how: "--lock", failed: []string{"function/concurrent-starts"}, also: "function/deterministic"},
+		{how: "--daemon", failed: []string{"function/leaves-nothing-running"}, also: "function/checks-pass"},
+		{how: "--home", failed: []string{"function/missing-environment"}, also: "function/checks-pass"},
+		{how: "--streams", failed: []string{"function/closed-streams"}, also: "function/checks-pass"},
+		{how: "--version", failed: []string{"function/unknown-argument"}, also: "function/entrypoint-starts", change: func(f *fixture) {
+			f.spec.Entrypoint = []string{"/usr/bin/app", "--version"}
+		}},
+		{how: "--version", also: "function/stops-on-term", failed: []string{"function/deterministic"}, change: func(f *fixture) {
+			f.spec.Cmd, f.spec.Checks[0].Args[1] = []string{"--serve"}, "--random"
+		}},
+		{how: "--version", failed: []string{"function/stops-on-term"}, change: func(f *fixture) { f.spec.Cmd = []string{"--wait"} }}, // no handler
+		{how: "--version", failed: []string{"function/stops-on-term"}, change: func(f *fixture) {
+			f.spec.Cmd, f.bounds.Grace = []string{"--deaf"}, time.Millisecond
+		}},
 		{how: "--write", failed: []string{"confinement/writes-nothing"}},
 		{how: "--user", failed: []string{"confinement/any-user"}},
 		{how: "--random", failed: []string{"function/deterministic"}},

@@ -16,10 +16,11 @@ import (
 
 var provenanceTests = []Test{
 	{
-		ID: "provenance/files-explained", Family: Provenance, Run: filesExplained,
+		ID: "provenance/files-explained", Family: Provenance, Run: filesExplained, Record: true,
 		Title:   "Every file is a component's output",
 		Asserts: "each file and link of each layer is in the record of that layer and in the runtime part of that component, with the same mode and digest, and nothing that the record names is missing",
 		Why:     "a file that no build made was inherited from somewhere",
+		Refs:    []string{"CWE-829", "CIS Docker 4.2", "NIST SP 800-190 4.1.5"},
 	},
 	{
 		ID: "provenance/rootfs-is-the-layers", Family: Provenance, Run: rootfsIsTheLayers,
@@ -28,61 +29,69 @@ var provenanceTests = []Test{
 		Why:     "tests of another file system than the image's prove nothing about the image",
 	},
 	{
-		ID: "provenance/layers-recorded", Family: Provenance, Run: layersRecorded,
+		ID: "provenance/layers-recorded", Family: Provenance, Run: layersRecorded, Record: true,
 		Title:   "Every layer is one component's",
 		Asserts: "the image's layers are those of the record in the same order, each of another component, and none beneath them",
 		Why:     "a base layer is inheritance",
+		Refs:    []string{"CWE-829", "CIS Docker 4.2", "NIST SP 800-190 4.1.5"},
 	},
 	{
-		ID: "provenance/manifest-recorded", Family: Provenance, Run: manifestRecorded,
+		ID: "provenance/manifest-recorded", Family: Provenance, Run: manifestRecorded, Record: true,
 		Title:   "The record is this image's",
 		Asserts: "manifest and configuration have the digests that the record names",
 		Why:     "evidence about another image is no evidence",
+		Refs:    []string{"CWE-345", "CIS Docker 4.12", "NIST SP 800-190 4.1.5"},
 	},
 	{
-		ID: "provenance/inputs-traced", Family: Provenance, Run: inputsTraced,
+		ID: "provenance/inputs-traced", Family: Provenance, Run: inputsTraced, Record: true,
 		Title:   "Every linked object is traced to source",
 		Asserts: "each object that the linker loaded comes from the toolchain's runtime or from a translation unit of the component itself or of one that it needs",
 		Why:     "an untraced object is a prebuilt binary inside a file that claims to be compiled from source",
+		Refs:    []string{"CWE-829"},
 	},
 	{
-		ID: "provenance/toolchain-runtime-only", Family: Provenance, Run: toolchainRuntimeOnly,
+		ID: "provenance/toolchain-runtime-only", Family: Provenance, Run: toolchainRuntimeOnly, Record: true,
 		Title:   "The toolchain gives start files and its runtime, no libraries",
 		Asserts: "objects that come from the toolchain are crt files and libgcc, and its C library only where no component provides one",
 		Why:     "a library taken from the toolchain has escaped verification, advisories and the bill of materials",
+		Refs:    []string{"CWE-829", "CWE-1395"},
 	},
 	{
-		ID: "provenance/elf-linked", Family: Provenance, Run: elfLinked,
+		ID: "provenance/elf-linked", Family: Provenance, Run: elfLinked, Record: true,
 		Title:   "Every ELF file has a link record",
 		Asserts: "for each ELF file of the image the component that ships it recorded the link that made it, with at least one input",
 		Why:     "an ELF file that was installed without being linked came prebuilt",
+		Refs:    []string{"CWE-829"},
 	},
 	{
-		ID: "provenance/proofs-meet-policy", Family: Provenance, Run: proofsMeetPolicy,
+		ID: "provenance/proofs-meet-policy", Family: Provenance, Run: proofsMeetPolicy, Record: true,
 		Title:   "Every source has the proof its policy asks for",
 		Asserts: "each component has a proof of at least the policy's grade over the archive that was built, by a pinned key where it is a signature, with no exception past its date",
 		Why:     "source that nobody vouched for may be anyone's",
+		Refs:    []string{"CWE-347", "CWE-494", "CIS Docker 4.11"},
 	},
 	{
-		ID: "provenance/inputs-chained", Family: Provenance, Run: inputsChained,
+		ID: "provenance/inputs-chained", Family: Provenance, Run: inputsChained, Record: true,
 		Title:   "Every build used what the record says was built",
 		Asserts: "each action names the verified tree, the recorded toolchain and the recorded outputs of exactly the components it needs",
 		Why:     "a build against something else than what is recorded makes every other statement false",
+		Refs:    []string{"CWE-345"},
 	},
 	{
-		ID: "provenance/commands-complete", Family: Provenance, Run: commandsComplete,
+		ID: "provenance/commands-complete", Family: Provenance, Run: commandsComplete, Record: true,
 		Title:   "Every build ran its commands to the end",
 		Asserts: "the executions of each component are the commands of its action, all of them, in order, and each succeeded",
 		Why:     "a skipped step, such as a patch or a test, is not seen in the output",
 	},
 	{
-		ID: "provenance/hermetic", Family: Provenance, Run: hermetic,
+		ID: "provenance/hermetic", Family: Provenance, Run: hermetic, Record: true,
 		Title:   "Every build ran without network and without privilege",
 		Asserts: "the measured isolation of each build shows loopback at most, no way out, its own namespaces and a system-call filter",
 		Why:     "a build that can fetch can build something else than its verified source",
+		Refs:    []string{"CWE-494"},
 	},
 	{
-		ID: "provenance/licences-kept", Family: Provenance, Run: licencesKept,
+		ID: "provenance/licences-kept", Family: Provenance, Run: licencesKept, Record: true,
 		Title:   "Every component keeps its licence",
 		Asserts: "each component declares an SPDX expression, and its output holds at least one licence text",
 		Why:     "almost every licence forbids distribution without its text",
@@ -219,7 +228,7 @@ func sameOnDisk(root *os.Root, name string, d fs.DirEntry, e Entry) string {
 		}
 		return ""
 	}
-	if !d.Type().IsRegular() || e.Type != tar.TypeReg {
+	if !d.Type().IsRegular() || e.Type != tar.TypeReg && e.Type != tar.TypeLink {
 		return "another type"
 	}
 	f, err := root.Open(name)

@@ -24,16 +24,18 @@ import (
 // record of how it was made.
 type Subject struct {
 	*analyze.Subject
-	Record     *compile.Record
+	Record     *compile.Record   // nil for an image that came without one
+	Spec       compile.ImageSpec // of the record, or Options.Spec
 	Config     *v1.ConfigFile
 	Layers     []Layer
-	Files      map[string]Entry // the union of the layers, by path
+	Files      map[string]Entry // what the layers together make, by path
 	ELF        []ELF            // every ELF file, in layer order
 	Protection map[string]map[string]analyze.Feature
 	Now        time.Time
 	Bounds     Bounds
 
-	run runner
+	run  runner
+	seen observations
 }
 
 // Layer is one layer as its tar stream says.
@@ -85,6 +87,8 @@ type Bounds struct {
 	Start    time.Duration // wall time of the first check, from start to end: 2 s
 	Memory   int64         // resident bytes of the largest process of a check: 256 MiB
 	Check    time.Duration // wall time after which a check is ended: 30 s
+	Settle   time.Duration // time that a service gets before it is asked to stop: 500 ms
+	Grace    time.Duration // time that it then gets to do so: 10 s
 }
 
 func (b Bounds) withDefaults() Bounds {
@@ -97,6 +101,8 @@ func (b Bounds) withDefaults() Bounds {
 	set(&b.Start, 2*time.Second)
 	set(&b.Memory, 256<<20)
 	set(&b.Check, 30*time.Second)
+	set(&b.Settle, 500*time.Millisecond)
+	set(&b.Grace, 10*time.Second)
 	return b
 }
 
@@ -109,8 +115,8 @@ func set[T comparable](v *T, def T) {
 
 // prepare reads the image once.
 func prepare(subject *analyze.Subject, opts Options) (*Subject, error) {
-	if subject == nil || subject.Image == nil || subject.Image.Image == nil || subject.Image.Record == nil {
-		return nil, errors.New("suite: an image and its record are required")
+	if subject == nil || subject.Image == nil || subject.Image.Image == nil {
+		return nil, errors.New("suite: an image is required")
 	}
 	s := &Subject{
 		Subject:    subject,
@@ -123,6 +129,12 @@ func prepare(subject *analyze.Subject, opts Options) (*Subject, error) {
 	}
 	if s.run == nil {
 		s.run = sandbox.Run
+	}
+	switch {
+	case s.Record != nil:
+		s.Spec = s.Record.Spec.Image
+	case opts.Spec != nil:
+		s.Spec = *opts.Spec
 	}
 	for _, p := range opts.Protection {
 		facts := map[string]analyze.Feature{}
@@ -188,10 +200,41 @@ func (s *Subject) readLayer(l v1.Layer, left *int64, entries *int) error {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 		out.Entries = append(out.Entries, e)
-		s.Files[clean(e.Path)] = e
 	}
 	s.Layers = append(s.Layers, out)
+	s.stack(out.Entries)
 	return nil
+}
+
+// stack lays one layer over the files: what its whiteouts name goes first,
+// then its own entries come.
+func (s *Subject) stack(layer []Entry) {
+	remove := func(gone func(name string) bool) {
+		for name := range s.Files {
+			if gone(name) {
+				delete(s.Files, name)
+			}
+		}
+	}
+	for _, e := range layer {
+		dir, base := path.Split(clean(e.Path))
+		switch hidden, ok := strings.CutPrefix(base, ".wh."); {
+		case base == ".wh..wh..opq":
+			remove(func(name string) bool { return strings.HasPrefix(name, dir) && name != clean(dir) })
+		case ok:
+			remove(func(name string) bool { return name == dir+hidden || strings.HasPrefix(name, dir+hidden+"/") })
+		}
+	}
+	for _, e := range layer {
+		name := clean(e.Path)
+		if strings.HasPrefix(path.Base(name), ".wh.") {
+			continue
+		}
+		if to, ok := s.Files[clean(e.Link)]; e.Type == tar.TypeLink && ok {
+			e.Digest, e.Size = to.Digest, to.Size
+		}
+		s.Files[name] = e
+	}
 }
 
 func (s *Subject) readEntry(h *tar.Header, r io.Reader) (Entry, error) {

@@ -35,8 +35,13 @@ type Test struct {
 	Family  string
 	Asserts string // what must hold, in one sentence
 	Why     string // what goes wrong where it does not hold
-	Alone   bool   // it measures time, so nothing may run beside it
-	Run     func(ctx context.Context, s *Subject) Outcome
+	// Refs name the weakness that the test looks for and the recommendations
+	// that it checks: "CWE-250", "CIS Docker 4.1", "NIST SP 800-190 4.1.2".
+	// Empty where none says the same.
+	Refs   []string
+	Record bool // it judges the record of the build: not applicable without one
+	Alone  bool // it measures time, so nothing may run beside it
+	Run    func(ctx context.Context, s *Subject) Outcome
 }
 
 // Outcome is what a test saw. The zero value is a failure.
@@ -54,6 +59,9 @@ type Options struct {
 	Protection []analyze.Protection
 	Bounds     Bounds
 	Parallel   int // tests at the same time; 0 means one per processor
+	// Spec says of an image without a record what it should do: its checks,
+	// its workload, its waivers. A record brings its own, and this is not read.
+	Spec *compile.ImageSpec
 
 	run runner // sandbox.Run where nil
 }
@@ -73,7 +81,8 @@ func All() []Test {
 }
 
 // Run runs the tests and applies the waivers of the subject's specification.
-// Results are sorted by id, one per test. An error means that the suite could
+// The image may be of any origin: without a record, the tests that judge one
+// are not applicable. Results are sorted by id, one per test. An error means that the suite could
 // not be run as asked (a waiver of no test, an image that cannot be read); a
 // test that fails is a result, see [Failures].
 func Run(ctx context.Context, tests []Test, subject *analyze.Subject, opts Options) ([]analyze.TestResult, error) {
@@ -90,7 +99,7 @@ func Run(ctx context.Context, tests []Test, subject *analyze.Subject, opts Optio
 	if err != nil {
 		return nil, err
 	}
-	waivers, err := readWaivers(s.Record.Spec.Image.Waivers, tests)
+	waivers, err := readWaivers(s.Spec.Waivers, tests)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +160,12 @@ func runAll(ctx context.Context, tests []Test, s *Subject, parallel int, results
 }
 
 func (t *Test) result(ctx context.Context, s *Subject) analyze.TestResult {
-	o := t.Run(ctx, s)
+	var o Outcome
+	if t.Record && s.Record == nil {
+		o = notApplicable("no build record")
+	} else {
+		o = t.Run(ctx, s)
+	}
 	switch o.Status {
 	case analyze.Passed, analyze.NotApplicable:
 	default:
@@ -160,8 +174,9 @@ func (t *Test) result(ctx context.Context, s *Subject) analyze.TestResult {
 	return analyze.TestResult{ID: t.ID, Title: t.Title, Family: t.Family, Status: o.Status, Detail: o.Detail}
 }
 
-// Failures are the results that keep an image from being released: failed,
-// not applicable, or of a status that is not known.
+// Failures are the results that keep an image of ours from being released:
+// failed, not applicable, or of a status that is not known. [Report.Failures]
+// tells what another's image fails.
 func Failures(results []analyze.TestResult) []analyze.TestResult {
 	var bad []analyze.TestResult
 	for _, r := range results {
