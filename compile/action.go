@@ -32,7 +32,8 @@ type Action struct {
 	Epoch     int64             `json:"epoch"` // SOURCE_DATE_EPOCH, seconds
 	Runtime   []string          `json:"runtime,omitempty"`
 	Licenses  []string          `json:"licenses,omitempty"`
-	Schema    int               `json:"schema"` // raised when the executor's meaning of an action changes
+	Excise    []string          `json:"excise,omitempty"` // functions to be compiled out, sorted
+	Schema    int               `json:"schema"`           // raised when the executor's meaning of an action changes
 }
 
 // Need is one component whose output this action compiles against, by the
@@ -88,6 +89,17 @@ type Result struct {
 	Units    []Unit      `json:"units"`
 	Links    []Link      `json:"links"`
 	Hermetic Hermetic    `json:"hermetic"`
+	Excised  []Excision  `json:"excised,omitempty"`
+}
+
+// Excision is one definition of a function whose body was replaced by a trap,
+// and whose name by another, before it was compiled: neither the function nor
+// an inlined copy of it is in any object.
+type Excision struct {
+	Function string `json:"function"`
+	Source   string `json:"source"` // path relative to SourceDir, or absolute elsewhere
+	Line     int    `json:"line"`
+	Object   string `json:"object"` // as in Unit
 }
 
 // The parts of an output: sub-directories of Output.Dir.

@@ -167,7 +167,6 @@ func TestBuildRefuses(t *testing.T) {
 		{"no compiler", "no package gcc-N", func(b *bench) { b.machine.Toolchain.Packages = nil }},
 		{"cmake missing", "holds no cmake", func(b *bench) { b.spec.Components[2].Recipe = Recipe{System: "cmake"} }},
 		{"go missing", "holds no go", func(b *bench) { b.spec.Components[2].Recipe = Recipe{System: "go"} }},
-		{"excision", "not built yet", func(b *bench) { b.spec.Components[2].Recipe.Excise = []string{"f"} }},
 		{"entrypoint", "in no layer", func(b *bench) { b.spec.Image.Entrypoint = []string{"/usr/bin/other"} }},
 		{"same file twice", "narrow one component's runtime", func(b *bench) { b.spec.Components[1].Runtime = []string{"usr/bin/app"} }},
 		{"network", "not hermetic", altered(func(_ *Job, r *Result) error { r.Hermetic.Reached = true; return nil })},

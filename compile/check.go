@@ -269,8 +269,10 @@ var recipeFields = map[string][]string{
 
 func (d *decoder) recipe(p string, c *Component) {
 	r := &c.Recipe
-	if len(r.Excise) > 0 {
-		d.at(p+".excise", "remove it", "excision of functions is not built yet")
+	for i, f := range r.Excise {
+		if !envForm.MatchString(f) || f == "main" {
+			d.at(fmt.Sprintf("%s.excise[%d]", p, i), "want the name of a C function other than main", "%q cannot be excised", f)
+		}
 	}
 	if !d.required(p+".system", r.System) {
 		return

@@ -113,7 +113,7 @@ var mistakes = []struct {
 	{name: "no entrypoint", old: "  entrypoint: [/usr/bin/app]\n", new: "", at: "  user:", want: "no entrypoint", schema: true},
 	{name: "relative run", old: "args: [/usr/bin/app,", new: "args: [app,", at: "args: [app", want: "absolute", schema: true},
 	{name: "evidence label", old: "labels: {a: b}", new: "labels: {org.cleanstart.evidence.policy: none}", at: "labels", want: "set by the build"},
-	{name: "excise", old: "      env: {MODE: fast}\n", new: "      excise: [f]\n", at: "excise", want: "not built yet", schema: true},
+	{name: "excise", old: "      env: {MODE: fast}\n", new: "      excise: [9f]\n", at: "excise", want: "cannot be excised", schema: true},
 	{name: "unknown system", old: "system: make", new: "system: meson", at: "meson", want: "unknown build system", schema: true},
 	{name: "foreign list", old: "system: make\n", new: "system: make\n      steps: [x]\n", at: "steps: [x]", want: "does not read steps"},
 	{name: "shell without steps", old: ", steps: [make install]", new: "", at: "system: shell", want: "without steps"},

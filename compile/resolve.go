@@ -70,9 +70,6 @@ type resolution struct {
 // that provides the C library, or empty.
 func resolve(spec *Spec, c *Component, source fs.FS, tc *Toolchain, epoch int64) (*resolution, error) {
 	r := &c.Recipe
-	if len(r.Excise) > 0 {
-		return nil, errExcise
-	}
 	libc := spec.libc()
 	if libc == c.Name {
 		libc = ""
@@ -106,8 +103,6 @@ func resolve(spec *Spec, c *Component, source fs.FS, tc *Toolchain, epoch int64)
 		flags:    Flags{Profile: profile.Name, Before: f.Before, Compile: f.Compile, Link: f.Link, Libc: libc},
 	}, nil
 }
-
-var errExcise = errors.New("excision of functions is not built yet: remove recipe.excise")
 
 // commandsOf gives the commands of a recipe. A first argument with a slash is
 // relative to the command's directory, one without is found in PATH.

@@ -38,8 +38,9 @@ type Recipe struct {
 	Install   []string          `json:"install,omitempty"` // default: install
 	Steps     []string          `json:"steps,omitempty"`   // shell: each run by /bin/sh -e
 	Env       map[string]string `json:"env,omitempty"`
-	// Excise names functions whose bodies are replaced by a trap. Not built
-	// yet: a specification that sets it is refused.
+	// Excise names C functions to be compiled out: each definition gets a trap
+	// for a body, from the same verified source, and the function and inlined
+	// copies of it are in no object any more. A call to one ends the process.
 	Excise []string `json:"excise,omitempty"`
 }
 

@@ -92,6 +92,7 @@ func (w *walk) action(c *Component, output func(name string) (string, bool)) (*A
 		Component: c.Name, Version: c.Version, Tree: t.Digest(), Toolchain: w.tc.Digest,
 		Commands: r.commands, Env: r.env, Flags: r.flags, Platform: w.spec.Platform, Epoch: epoch,
 		Runtime: slices.Clone(c.Runtime), Licenses: slices.Clone(c.Licenses), Schema: actionSchema,
+		Excise: slices.Compact(slices.Sorted(slices.Values(c.Recipe.Excise))),
 	}
 	var missing errNotBuilt
 	for _, n := range w.spec.needs(c) {

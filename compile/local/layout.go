@@ -22,6 +22,9 @@ import (
 //go:embed wrapper.sh
 var wrapperText string
 
+//go:embed excise.pl
+var exciseText string
+
 //go:embed musl.specs
 var specsText string
 
@@ -31,6 +34,7 @@ var specsText string
 const (
 	ownDir     = "/usr/cleanstart"
 	specsFile  = ownDir + "/musl.specs"
+	exciseFile = ownDir + "/excise.pl"
 	kernelDir  = ownDir + "/include" // links to the kernel's headers, without the C library's
 	passwdText = "root:x:0:0:root:/:/bin/sh\nbuilder:x:1000:1000:builder:/build:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
 	groupText  = "root:x:0:\nbuilder:x:1000:\nnogroup:x:65534:\n"
@@ -110,6 +114,7 @@ func (w *work) fillLayer() error {
 		write("etc/group", groupText, 0o644),
 		write("etc/hostname", hostName+"\n", 0o644),
 		write("etc/hosts", "127.0.0.1 localhost "+hostName+"\n", 0o644),
+		write(exciseFile, exciseText, 0o644),
 		write(specsFile, w.specs(), 0o644))
 	if err != nil {
 		return err
@@ -200,6 +205,15 @@ func (w *work) wrapper(real string) (string, error) {
 		}
 		repl = append(repl, name, p)
 	}
+	excising, excise := "no", "false"
+	if names := w.job.Action.Excise; len(names) > 0 {
+		perl, err := w.lookup("perl", "/", "/usr/bin:/bin")
+		if err != nil {
+			return "", fmt.Errorf("excision needs perl: %w", err)
+		}
+		excising, excise = "yes", quote(append([]string{perl, exciseFile}, names...)...)
+	}
+	repl = append(repl, "@EXCISING@", excising, "@EXCISE@", excise)
 	yes := "no"
 	if w.exec.preprocesses(w.job.Action.Component) {
 		yes = "yes"

@@ -71,6 +71,9 @@ func (w *work) trace(ctx context.Context, root *os.Root, files []*installed, res
 		}
 		result.Links = append(result.Links, *l)
 	}
+	if result.Excised, err = w.excisions(records, result.Links); err != nil {
+		return err
+	}
 	if err := t.strip(ctx, root, files, made); err != nil {
 		return err
 	}

@@ -46,8 +46,11 @@ record() {
 record_compile() { record unit "$object" @BEFORE@ "$@" @COMPILE@; }
 record_link() { record link "$out" @BEFORE@ "$@" @LINK@ -Wl,--build-id=sha1 "-Wl,-Map=$T/$id.map"; }
 
-# preprocess ARGS...: the unit as the compiler's parser sees it
-preprocess() {
+# expand OPTION ARGS...: the unit on standard output, as the compiler's parser
+# sees it
+expand() {
+	dump=$1
+	shift
 	count=$# skip=
 	while [ $count -gt 0 ]; do
 		a=$1
@@ -67,7 +70,40 @@ preprocess() {
 		esac
 		set -- "$@" "$a"
 	done
-	driver_compile "$@" -w -E -dD -o - | @GZIP@ -1n >"$T/$id.i.gz"
+	driver_compile "$@" -w -E $dump -o -
+}
+preprocess() {
+	if [ -n "$excised" ]; then
+		expand -dD "$@" | EXCISED= @EXCISE@ | @GZIP@ -1n >"$T/$id.i.gz"
+	else
+		expand -dD "$@" | @GZIP@ -1n >"$T/$id.i.gz"
+	fi
+}
+
+# excise ARGS...: compiles the unit again without the functions to be excised,
+# where it mentions any. The first time was for its dependency file.
+excise() {
+	expand "" "$@" >"$T/$id.whole.i" || return
+	status=0
+	EXCISED="$T/$id.excised" @EXCISE@ <"$T/$id.whole.i" >"$T/$id.cut.i" || status=$?
+	case $status in
+	0) ;;
+	3) return 0 ;;
+	*) return $status ;;
+	esac
+	excised=1
+	count=$#
+	while [ $count -gt 0 ]; do
+		a=$1
+		shift
+		count=$((count - 1))
+		if [ "$a" = "$last" ]; then
+			set -- "$@" -x cpp-output "$T/$id.cut.i" -x none
+		else
+			set -- "$@" "$a"
+		fi
+	done
+	driver_compile "$@" -o "$object"
 }
 
 # compile_one SOURCE OBJECT ARGS...: one source out of a longer command line
@@ -166,6 +202,7 @@ if [ $mode = compile ] && [ $sources -eq 0 ]; then
 fi
 
 new_id
+excised=
 
 if [ $mode = compile ]; then
 	object=$out
@@ -175,6 +212,11 @@ if [ $mode = compile ]; then
 	fi
 	driver_compile "$@" || exit
 	case $object in /dev/null) exit 0 ;; esac
+	case @EXCISING@$last in yes*.c)
+		excise "$@" || exit
+		rm -f "$T/$id.whole.i" "$T/$id.cut.i"
+		;;
+	esac
 	record_compile "$@"
 	case @PREPROCESS@$last in yes*.c) preprocess "$@" ;; esac
 	exit 0
