@@ -10,7 +10,7 @@ import (
 )
 
 // Leaves calls yield for every leaf of a condition: file, macro, function,
-// api or platform, in order. A layer answers the leaves it knows with one
+// api, caller, option or platform, in order. A layer answers the leaves it knows with one
 // [ConditionFact] each in Evidence.Conditions; [Evaluate] does the rest.
 func Leaves(c advisory.Condition, yield func(advisory.Condition)) {
 	for _, list := range [][]advisory.Condition{c.All, c.Any} {
@@ -31,16 +31,7 @@ func Leaves(c advisory.Condition, yield func(advisory.Condition)) {
 // way round; Not exchanges the two; Unknown stays Unknown. A condition with no
 // predicate, or with several, is Unknown.
 func EvalCondition(c advisory.Condition, leaf func(advisory.Condition) Verdict) Verdict {
-	set := 0
-	for _, ok := range []bool{
-		c.File != "", c.Macro != nil, c.Function != nil, len(c.API) > 0,
-		c.Platform != "", len(c.All) > 0, len(c.Any) > 0, c.Not != nil,
-	} {
-		if ok {
-			set++
-		}
-	}
-	if set != 1 {
+	if c.Predicates() != 1 {
 		return Unknown
 	}
 	switch {
@@ -148,6 +139,10 @@ func Describe(c advisory.Condition) string {
 		return c.Function.Name + " is live"
 	case len(c.API) > 0:
 		return strings.Join(c.API, " or ") + " is used"
+	case c.Caller != nil:
+		return fmt.Sprintf("%s is used by code outside %s", strings.Join(c.Caller.API, " or "), strings.Join(c.Caller.Besides, ", "))
+	case c.Option != "":
+		return "it is configured with " + c.Option
 	case c.Platform != "":
 		return "the platform is " + c.Platform
 	case len(c.All) > 0:

@@ -116,7 +116,7 @@ func holds(e analyze.Evidence) bool {
 
 // buildLeaf answers the leaves that the build alone decides (D4).
 func (p *proof) buildLeaf(leaf advisory.Condition) analyze.Verdict {
-	if leaf.File == "" && leaf.Macro == nil && leaf.Platform == "" {
+	if leaf.File == "" && leaf.Macro == nil && leaf.Option == "" && leaf.Platform == "" {
 		return analyze.Unknown
 	}
 	return analyze.LeafFact(p.evidence, leaf).Verdict

@@ -1,5 +1,3 @@
-// Package advisory reads OSV records (Open Source Vulnerability format 1.7)
-// and matches them against components by upstream identity and version.
 package advisory
 
 import "time"
@@ -68,8 +66,9 @@ type Fix struct {
 	Body string `json:"body"` // "sha256:HEX"
 }
 
-// Condition is a machine-checkable precondition of a flaw. Exactly one of the
-// predicate fields is set.
+// Condition is a machine-checkable precondition of a flaw: a statement about
+// a build that must be true for the flaw to exist in it. Exactly one of the
+// predicate fields is set. The package documentation has the whole language.
 type Condition struct {
 	Quote string `json:"quote"` // the upstream sentence it encodes; required
 	URL   string `json:"url,omitempty"`
@@ -78,10 +77,35 @@ type Condition struct {
 	Macro    *Macro      `json:"macro,omitempty"`    // a macro is defined in a unit
 	Function *Function   `json:"function,omitempty"` // the function is live
 	API      []string    `json:"api,omitempty"`      // one of these names is imported, nameable, called or observed (D5)
+	Caller   *Caller     `json:"caller,omitempty"`   // one of these names is used by code outside some folders (D5)
+	Option   string      `json:"option,omitempty"`   // an argument of the recipe's configuration: --disable-ldap
 	Platform string      `json:"platform,omitempty"` // GOOS/GOARCH
 	All      []Condition `json:"all,omitempty"`
 	Any      []Condition `json:"any,omitempty"`
 	Not      *Condition  `json:"not,omitempty"`
+}
+
+// Predicates is how many of the predicate fields are set; one, in a condition
+// that says something.
+func (c *Condition) Predicates() int {
+	n := 0
+	for _, set := range []bool{
+		c.File != "", c.Macro != nil, c.Function != nil, len(c.API) > 0, c.Caller != nil,
+		c.Option != "", c.Platform != "", len(c.All) > 0, len(c.Any) > 0, c.Not != nil,
+	} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+// Caller says who uses an interface: live code refers to one of the names, or
+// can look it up, and that code does not come from the component's own files
+// below one of the folders.
+type Caller struct {
+	API     []string `json:"api"`
+	Besides []string `json:"besides"` // folders of the upstream tree
 }
 
 // Macro is a preprocessor macro in the unit of a source file, as compiled.

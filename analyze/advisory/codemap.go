@@ -53,14 +53,8 @@ func (sp *specific) codeMap() (Map, error) {
 	if err := strict(sp.Conditions, &m.Conditions); err != nil {
 		return Map{}, fmt.Errorf("conditions: %w", err)
 	}
-	n := 0
-	for i := range m.Conditions {
-		if m.Conditions[i].Quote == "" {
-			return Map{}, fmt.Errorf("conditions[%d]: no quote of the upstream sentence it encodes", i)
-		}
-		if err := m.Conditions[i].check(1, &n); err != nil {
-			return Map{}, fmt.Errorf("conditions[%d]: %w", i, err)
-		}
+	if err := checkConditions(m.Conditions); err != nil {
+		return Map{}, err
 	}
 	if err := strict(sp.Fixes, &m.Fixes); err != nil {
 		return Map{}, fmt.Errorf("fixes: %w", err)
@@ -90,6 +84,19 @@ func strict(raw json.RawMessage, v any) error {
 	return nil
 }
 
+func checkConditions(cs []Condition) error {
+	n := 0
+	for i := range cs {
+		if cs[i].Quote == "" {
+			return fmt.Errorf("conditions[%d]: no quote of the upstream sentence it encodes", i)
+		}
+		if err := cs[i].check(1, &n); err != nil {
+			return fmt.Errorf("conditions[%d]: %w", i, err)
+		}
+	}
+	return nil
+}
+
 func (c *Condition) check(depth int, n *int) error {
 	if depth > maxConditionDepth {
 		return fmt.Errorf("nested deeper than %d", maxConditionDepth)
@@ -97,16 +104,7 @@ func (c *Condition) check(depth int, n *int) error {
 	if *n++; *n > maxConditions {
 		return fmt.Errorf("more than %d predicates", maxConditions)
 	}
-	set := 0
-	for _, ok := range []bool{
-		c.File != "", c.Macro != nil, c.Function != nil, len(c.API) > 0,
-		c.Platform != "", len(c.All) > 0, len(c.Any) > 0, c.Not != nil,
-	} {
-		if ok {
-			set++
-		}
-	}
-	if set != 1 {
+	if set := c.Predicates(); set != 1 {
 		return fmt.Errorf("want exactly one predicate, got %d", set)
 	}
 	switch {
@@ -127,6 +125,24 @@ func (c *Condition) check(depth int, n *int) error {
 			if strings.TrimSpace(s) == "" {
 				return errors.New("an empty API name")
 			}
+		}
+	case c.Caller != nil:
+		if len(c.Caller.API) == 0 || len(c.Caller.Besides) == 0 {
+			return errors.New("caller: want names and the folders besides which they count")
+		}
+		for _, s := range c.Caller.API {
+			if !macroName.MatchString(s) {
+				return fmt.Errorf("caller: %.40q is no name of C", s)
+			}
+		}
+		for _, dir := range c.Caller.Besides {
+			if err := cleanPath(dir); err != nil || dir == "." {
+				return fmt.Errorf("caller: folder %.80q: want a clean path below the upstream tree", dir)
+			}
+		}
+	case c.Option != "":
+		if _, ok := ParseOption(c.Option); !ok {
+			return fmt.Errorf("option %.80q: want --enable-X, --disable-X, --with-X, --without-X, -DX=V, enable-X or no-X", c.Option)
 		}
 	case c.Platform != "":
 		if !platformName.MatchString(c.Platform) {

@@ -28,6 +28,7 @@ type DB struct {
 	entries   []entry
 	names     map[string][]int // folded upstream name → entries
 	purls     map[string][]int // package URL without version → entries
+	reviews   map[reviewKey][]Review
 	withdrawn []string
 	records   int
 	digest    string
@@ -39,7 +40,14 @@ type DB struct {
 // records, which are refused. Everything else fails closed: a record that
 // does not parse, that names nothing affected or whose map is malformed is an
 // error that names the file, and so is a tree that holds no record at all.
-func Load(fsys fs.FS) (*DB, error) {
+//
+// What the package's own reviews say is added to matches; [LoadReviewed] takes
+// others, or none.
+func Load(fsys fs.FS) (*DB, error) { return LoadReviewed(fsys, embedded()) }
+
+// LoadReviewed is Load with reviews of the caller's choice in place of the
+// package's own.
+func LoadReviewed(fsys fs.FS, reviews []Review) (*DB, error) {
 	type file struct{ id, name, digest string }
 	var (
 		files []file
@@ -47,7 +55,13 @@ func Load(fsys fs.FS) (*DB, error) {
 		total int64
 		seen  = map[string]string{}
 	)
-	db := &DB{}
+	db := &DB{reviews: map[reviewKey][]Review{}}
+	for _, r := range reviews {
+		if err := r.check(); err != nil {
+			return nil, fmt.Errorf("read advisories: review of %s: %w", r.ID, err)
+		}
+		db.reviews[r.key()] = append(db.reviews[r.key()], r)
+	}
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err

@@ -59,7 +59,7 @@ func (db *DB) Match(name, version, purl string) ([]Match, []Exclusion, error) {
 		if v == outside {
 			out = append(out, Exclusion{e.adv, why})
 		} else {
-			in = append(in, Match{e.adv, v == undecided, why})
+			in = append(in, Match{db.reviewed(e.adv, version), v == undecided, why})
 		}
 	}
 	slices.SortFunc(in, func(a, b Match) int { return cmp.Compare(a.Advisory.ID, b.Advisory.ID) })

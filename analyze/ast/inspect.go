@@ -191,7 +191,7 @@ func (m macro) withValue(want string) analyze.Verdict {
 	return analyze.Unknown
 }
 
-// leaf answers a condition of kind file, macro or platform.
+// leaf answers a condition of kind file, macro, option or platform.
 func (s *sources) leaf(l advisory.Condition) (analyze.Verdict, string) {
 	switch {
 	case l.Platform != "":
@@ -208,6 +208,8 @@ func (s *sources) leaf(l advisory.Condition) (analyze.Verdict, string) {
 		return analyze.Absent, "built for " + have
 	case l.File != "":
 		return s.compiled(l.File)
+	case l.Option != "":
+		return s.option(l.Option)
 	}
 	return s.macro(*l.Macro)
 }

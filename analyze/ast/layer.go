@@ -201,7 +201,7 @@ func (s *sources) evidence(c analyze.Candidate) analyze.Evidence {
 	seen := map[string]bool{}
 	for _, cond := range m.Conditions {
 		analyze.Leaves(cond, func(l advisory.Condition) {
-			if l.File == "" && l.Macro == nil && l.Platform == "" || seen[analyze.Describe(l)] {
+			if l.File == "" && l.Macro == nil && l.Option == "" && l.Platform == "" || seen[analyze.Describe(l)] {
 				return
 			}
 			seen[analyze.Describe(l)] = true

@@ -8,7 +8,7 @@ import (
 type definition struct {
 	ranges     [][2]int // lines from the name to the closing brace, one for each definition
 	local      bool     // every definition is static
-	macro      bool     // the file also defines a macro of that name
+	macro      bool     // the file also defines a macro of that name that does not just call the function
 	redirected bool     // the file holds #line directives: its lines go by other names
 }
 
@@ -30,8 +30,8 @@ func define(src []byte, name string) (d definition) {
 			case word == "line" || word != "" && word[0] >= '0' && word[0] <= '9':
 				d.redirected = true
 			case word == "define":
-				m, _ := cutWord(rest)
-				d.macro = d.macro || m == name
+				m, body := cutWord(rest)
+				d.macro = d.macro || m == name && !calls(body, name)
 			}
 		}
 		toks = append(toks, t)
@@ -51,6 +51,17 @@ func define(src []byte, name string) (d definition) {
 		}
 	}
 	return d
+}
+
+// calls reports whether a macro's parameters and replacement do nothing but
+// call the function of the same name: its uses then leave a reference.
+func calls(body, name string) bool {
+	params, replacement, ok := strings.Cut(body, ")")
+	if !ok || !strings.HasPrefix(params, "(") {
+		return false
+	}
+	args, ok := strings.CutPrefix(strings.TrimSpace(replacement), name+"(")
+	return ok && strings.HasSuffix(args, ")") && !strings.ContainsAny(args[:len(args)-1], "()")
 }
 
 // bodyAfter is the index of the brace that opens the body of a function whose

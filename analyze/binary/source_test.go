@@ -35,6 +35,14 @@ func TestDefine(t *testing.T) {
 	if d := define([]byte("# define \\\n f(x) x\n"), "f"); !d.macro {
 		t.Error("a macro over two lines is not seen")
 	}
+	for _, src := range []string{"#define f(x) (x)\n", "#define f(x) dbg_f(x, __LINE__)\n", "#define f(x) (0 ? f(x) : g(x))\n", "#define f g\n"} {
+		if !define([]byte(src), "f").macro {
+			t.Errorf("%q is not seen as a macro", src)
+		}
+	}
+	if define([]byte("#define f(a,b) f(a,b)\n"), "f").macro {
+		t.Error("a macro that only calls its function hides it")
+	}
 	for _, src := range []string{"#line 3 \"x.c\"\n", "# 1 \"x.c\"\n"} {
 		if d := define([]byte(src), "f"); !d.redirected {
 			t.Errorf("%q is not seen", src)

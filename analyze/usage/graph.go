@@ -307,6 +307,25 @@ func (g *Graph) Refers(names ...string) (object string, ok bool) {
 	return "", false
 }
 
+// Referrers are the inputs with a live section that refers to one of the
+// names, in load order. That an input defines one is not a reference.
+func (g *Graph) Referrers(names ...string) []int {
+	var out []int
+	for n, s := range g.Nodes {
+		if !g.Live(n) || s.Name == ".eh_frame" || len(out) > 0 && out[len(out)-1] == n.Object {
+			continue
+		}
+		o := g.inputs[n.Object].Object
+		for _, r := range s.Relas {
+			if slices.Contains(names, unversioned(o.Symbols[r.Symbol].Name)) {
+				out = append(out, n.Object)
+				break
+			}
+		}
+	}
+	return out
+}
+
 // unversioned is a symbol's name without its version (name@VERSION).
 func unversioned(name string) string {
 	if i := strings.IndexByte(name, '@'); i > 0 {

@@ -153,6 +153,9 @@ func (u *use) examine(c analyze.Candidate) analyze.Evidence {
 			case len(leaf.API) > 0:
 				v, why := u.api(c.Component, leaf.API)
 				e.Conditions = append(e.Conditions, analyze.ConditionFact{Condition: leaf, Verdict: v, Reason: why})
+			case leaf.Caller != nil:
+				v, why := u.caller(c.Component, *leaf.Caller)
+				e.Conditions = append(e.Conditions, analyze.ConditionFact{Condition: leaf, Verdict: v, Reason: why})
 			}
 		})
 	}
