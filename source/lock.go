@@ -68,7 +68,7 @@ func (t *Tree) locked() Locked {
 	l := Locked{Name: t.component.Name, Version: t.component.Version, Archive: t.archive, Tree: t.digest,
 		Files: slices.Clone(t.files), Signers: signersOf(t.proofs)}
 	for _, p := range t.proofs {
-		if p.Git != nil {
+		if p.Git != nil && p.Mechanism != "tagmatch" {
 			l.Git = p.Git
 		}
 	}
