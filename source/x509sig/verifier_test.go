@@ -342,7 +342,7 @@ func TestFlippedBits(t *testing.T) {
 	good := pinning(w, w.message().sign(t))
 	want := must[[]source.Proof](t)(x509sig.Verifier{}.Verify(t.Context(), good.Subject()))[0]
 	accepted := 0
-	for i := range 8 * len(good.Signature) {
+	for i := 0; i < 8*len(good.Signature); i += 9 { // a bit of each byte
 		c := good
 		c.Signature = bytes.Clone(good.Signature)
 		c.Signature[i/8] ^= 1 << (i % 8)
@@ -356,7 +356,7 @@ func TestFlippedBits(t *testing.T) {
 		}
 	}
 	// Two versions and the set of digests that nobody needs.
-	if accepted > 8*20 {
+	if accepted > 20 {
 		t.Errorf("%d flipped bits made no difference", accepted)
 	}
 }
