@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/cleanstart/cleanstart/attest"
 	"github.com/cleanstart/cleanstart/attest/attesttest"
@@ -47,8 +49,14 @@ func TestWriteThenVerify(t *testing.T) {
 }
 
 func TestVerifyRefusesDamage(t *testing.T) {
-	dir, _ := attesttest.Write(t)
+	s, now := clocked(t)
+	end := *now
+	*now = end.Add(-30 * time.Minute)
+	donors := attesttest.Donors(t, s)
+	*now = end
+	dir := filepath.Join(t.TempDir(), "out")
+	write(t, dir, attesttest.Input(t, "1.0"), s)
 	attesttest.TestVerifier(t, dir, func(t testing.TB, dir string) *attest.Verification {
 		return verify(t, dir, attest.Options{})
-	})
+	}, donors...)
 }

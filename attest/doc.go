@@ -26,12 +26,20 @@
 // Bundles are not, because ECDSA signatures are not; nothing that is shipped
 // in the image depends on them.
 //
+// # Whose word counts
+//
+// [Options] name the keys that are trusted, each with the time in which its
+// signatures count; how many of them must have signed the evidence manifest
+// ([CoSign] adds one); the time-stamping authorities and how many must agree;
+// and the last set that was accepted, so that nobody is led back to an older
+// one ([Options.Last]).
+//
 // # What is not promised
 //
 // A key that lies beside what it signed shows integrity, not origin: give
 // [Options.Key]. A timestamp of an authority in the signer's own process shows
 // order, not independent time; the manifest says which it is. A complete older
-// set of the same image is only told from the newest by [Options.NotBefore].
+// set is only told from the newest by [Options.Last] or [Options.NotBefore].
 //
 // # Whose code judges
 //

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	govex "github.com/openvex/go-vex/pkg/vex"
 
 	"github.com/cleanstart/cleanstart/analyze"
@@ -23,9 +25,10 @@ type Input struct {
 	Each      []*govex.VEX   // the same statements, one document each
 	Time      time.Time      // when the evidence is made
 	Builder   Builder        // optional
-	// Supersedes is the digest of the previous evidence manifest of the same
-	// image, empty for the first.
-	Supersedes string
+	// Supersedes is what this evidence replaces: the evidence manifests of
+	// earlier runs of the same name, newest first, as [Verification.Chain] of
+	// the last gives them. Empty for the first.
+	Supersedes []string
 }
 
 // Builder identifies who ran the build. Its id alone determines the level that
@@ -42,6 +45,9 @@ const (
 	toolURI      = "https://github.com/cleanstart/cleanstart"
 	// maxBuildLevel is the highest build level of SLSA 1.2; there is no fourth.
 	maxBuildLevel = 3
+	// maxChain bounds what a manifest supersedes; a chain that is longer is cut
+	// at its old end by who hands it over.
+	maxChain = 10_000
 )
 
 func (in *Input) check() error {
@@ -59,6 +65,14 @@ func (in *Input) check() error {
 	}
 	if d := in.Image.Record.Image.Manifest; in.Report.Image != d {
 		return fmt.Errorf("evidence: the report is about image %s, the record about %s", in.Report.Image, d)
+	}
+	if len(in.Supersedes) > maxChain {
+		return fmt.Errorf("evidence: supersedes %d manifests, at most %d are listed", len(in.Supersedes), maxChain)
+	}
+	for i, d := range in.Supersedes {
+		if _, err := v1.NewHash(d); err != nil || slices.Contains(in.Supersedes[:i], d) {
+			return fmt.Errorf("evidence: supersedes %q: want the digests of different manifests", d)
+		}
 	}
 	if n := len(in.Report.Findings); len(in.Decisions) != n || len(in.VEX.Statements) != n || len(in.Each) != n {
 		return fmt.Errorf("evidence: %d findings, %d decisions, %d merged and %d single VEX statements; want one each per finding",
@@ -91,7 +105,7 @@ type Evidence struct {
 	image      *compile.Image
 	time       time.Time
 	builder    Builder
-	supersedes string
+	supersedes []string
 }
 
 // Counts are what the manifest promises about the content.

@@ -13,9 +13,9 @@ type Manifest struct {
 	Image        string    `json:"image"`  // manifest digest
 	Name         string    `json:"name"`
 	Created      time.Time `json:"created"`
-	TimeSource   string    `json:"timeSource"` // self or third-party
-	Signer       string    `json:"signer"`     // hint of the key, as in every bundle
-	Supersedes   string    `json:"supersedes,omitempty"`
+	TimeSource   string    `json:"timeSource"`           // self or third-party
+	Signer       string    `json:"signer"`               // hint of the key, as in every bundle
+	Supersedes   []string  `json:"supersedes,omitempty"` // digests of earlier evidence manifests, newest first
 	Counts       Counts    `json:"counts"`
 	ComponentSet string    `json:"componentSet"`
 	Entries      []Entry   `json:"entries"`

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	bundlepb "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
@@ -27,10 +28,37 @@ const (
 )
 
 // Signer signs evidence: a key (ECDSA P-256 is what every client reads; an
-// embedder may bring a key service), and an authority for the time.
+// embedder may bring a key service), and an authority for the time. Every
+// signature gets a timestamp of that authority and of each further one; see
+// [Options.TimeThreshold].
 type Signer struct {
 	Key  signature.Signer
 	Time timestamp.Stamper
+	More []timestamp.Stamper
+}
+
+// stampers are all authorities.
+func (s *Signer) stampers() []timestamp.Stamper {
+	return append([]timestamp.Stamper{s.Time}, s.More...)
+}
+
+// chains are those of all authorities.
+func (s *Signer) chains() [][]*x509.Certificate {
+	var out [][]*x509.Certificate
+	for _, t := range s.stampers() {
+		out = append(out, t.Chain())
+	}
+	return out
+}
+
+// source is [timestamp.ThirdParty] when one of the authorities is.
+func (s *Signer) source() string {
+	for _, t := range s.stampers() {
+		if t.Source() == timestamp.ThirdParty {
+			return timestamp.ThirdParty
+		}
+	}
+	return timestamp.Self
 }
 
 // identity is a signer's public key as others name it.
@@ -50,8 +78,11 @@ func identify(key crypto.PublicKey) (*identity, error) {
 }
 
 func (s *Signer) identity() (*identity, error) {
-	if s.Key == nil || s.Time == nil {
+	if s.Key == nil || slices.Contains(s.stampers(), nil) {
 		return nil, errors.New("sign: a key and a time-stamping authority are required")
+	}
+	if n := len(s.More) + 1; n > maxTimestamps {
+		return nil, fmt.Errorf("sign: %d time-stamping authorities, clients read at most %d", n, maxTimestamps)
 	}
 	key, err := s.Key.PublicKey()
 	if err != nil {
@@ -91,16 +122,18 @@ func (s *Signer) message(ctx context.Context, id *identity, msg []byte) ([]byte,
 }
 
 func (s *Signer) finish(ctx context.Context, id *identity, b *bundlepb.Bundle, sig []byte) ([]byte, error) {
-	tsr, err := s.Time.Timestamp(ctx, sig)
-	if err != nil {
-		return nil, fmt.Errorf("sign: %w", err)
+	times := new(bundlepb.TimestampVerificationData)
+	for _, t := range s.stampers() {
+		tsr, err := t.Timestamp(ctx, sig)
+		if err != nil {
+			return nil, fmt.Errorf("sign: %w", err)
+		}
+		times.Rfc3161Timestamps = append(times.Rfc3161Timestamps, &commonpb.RFC3161SignedTimestamp{SignedTimestamp: tsr})
 	}
 	b.MediaType = bundleMediaType
 	b.VerificationMaterial = &bundlepb.VerificationMaterial{
-		Content: &bundlepb.VerificationMaterial_PublicKey{PublicKey: &commonpb.PublicKeyIdentifier{Hint: id.hint}},
-		TimestampVerificationData: &bundlepb.TimestampVerificationData{
-			Rfc3161Timestamps: []*commonpb.RFC3161SignedTimestamp{{SignedTimestamp: tsr}},
-		},
+		Content:                   &bundlepb.VerificationMaterial_PublicKey{PublicKey: &commonpb.PublicKeyIdentifier{Hint: id.hint}},
+		TimestampVerificationData: times,
 	}
 	raw, err := protojson.Marshal(b)
 	if err != nil {

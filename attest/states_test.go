@@ -111,10 +111,10 @@ func TestVerifyRefusesReplayedManifest(t *testing.T) {
 	write(t, older, in, s)
 	*now = now.Add(time.Minute)
 	in.Time = in.Time.Add(time.Minute)
-	in.Supersedes = verify(t, older, attest.Options{}).ManifestDigest
+	in.Supersedes = verify(t, older, attest.Options{}).Chain()
 	m := write(t, newer, in, s)
 	write(t, another, attesttest.Input(t, "2.0"), s)
-	if m.Supersedes == "" {
+	if len(m.Supersedes) != 1 {
 		t.Error("the newer manifest supersedes nothing")
 	}
 
@@ -129,7 +129,7 @@ func TestVerifyRefusesReplayedManifest(t *testing.T) {
 	}
 	write(t, newer, in, s)
 	attesttest.Graft(t, newer, older, func(role string) bool { return role == attest.VEX })
-	if v := verify(t, newer, attest.Options{}); v.OK || !has(v, attest.VEX, attest.Foreign) {
+	if v := verify(t, newer, attest.Options{}); v.OK || !has(v, attest.VEX, attest.Stale) {
 		t.Errorf("the signer's own older VEX beside: %v", v.Problems)
 	}
 	write(t, newer, in, s)

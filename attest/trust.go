@@ -17,30 +17,31 @@ import (
 const trustedRootMediaType = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
 
 // trustedRoot is trusted_root.json for sigstore clients: the time-stamping
-// authority and nothing else, since there is neither a log nor a certificate
+// authorities and nothing else, since there is neither a log nor a certificate
 // authority in the chain of trust.
-func trustedRoot(chain []*x509.Certificate) ([]byte, error) {
-	if len(chain) < 2 {
-		return nil, errors.New("trusted root: the time-stamping authority has no chain of leaf and root")
-	}
-	root := chain[len(chain)-1]
-	var certs []*commonpb.X509Certificate
-	for _, c := range chain {
-		certs = append(certs, &commonpb.X509Certificate{RawBytes: c.Raw})
-	}
-	org := root.Subject.CommonName
-	if len(root.Subject.Organization) > 0 {
-		org = root.Subject.Organization[0]
-	}
-	return marshalProto(&trustpb.TrustedRoot{
-		MediaType: trustedRootMediaType,
-		TimestampAuthorities: []*trustpb.CertificateAuthority{{
+func trustedRoot(chains [][]*x509.Certificate) ([]byte, error) {
+	tr := &trustpb.TrustedRoot{MediaType: trustedRootMediaType}
+	for _, chain := range chains {
+		if len(chain) < 2 {
+			return nil, errors.New("trusted root: a time-stamping authority has no chain of leaf and root")
+		}
+		root := chain[len(chain)-1]
+		var certs []*commonpb.X509Certificate
+		for _, c := range chain {
+			certs = append(certs, &commonpb.X509Certificate{RawBytes: c.Raw})
+		}
+		org := root.Subject.CommonName
+		if len(root.Subject.Organization) > 0 {
+			org = root.Subject.Organization[0]
+		}
+		tr.TimestampAuthorities = append(tr.TimestampAuthorities, &trustpb.CertificateAuthority{
 			Subject:   &commonpb.DistinguishedName{Organization: org, CommonName: root.Subject.CommonName},
 			Uri:       "urn:cleanstart:tsa:" + hexOf(digestOf(root.Raw)),
 			CertChain: &commonpb.X509CertificateChain{Certificates: certs},
 			ValidFor:  &commonpb.TimeRange{Start: timestamppb.New(chain[0].NotBefore), End: timestamppb.New(chain[0].NotAfter)},
-		}},
-	})
+		})
+	}
+	return marshalProto(tr)
 }
 
 // parseTrustedRoot gives the chains of the time-stamping authorities of a

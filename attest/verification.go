@@ -16,8 +16,8 @@ const (
 	Missing State = iota // not there
 	Present              // there, whole, signed, and in agreement with the rest
 	Forged               // bytes or signature are not the signer's
-	Stale                // the signer's, but about another image, superseded, or expired
-	Foreign              // there and not part of the set
+	Stale                // the signer's, but superseded, outside the key's window, or about an earlier image of the name
+	Foreign              // there and not part of the set: about something else, added later, or nobody's
 )
 
 var states = [...]string{Missing: "missing", Present: "present", Forged: "forged", Stale: "stale", Foreign: "foreign"}
@@ -77,16 +77,27 @@ type Verification struct {
 	Image      string     `json:"image,omitempty"`
 	Name       string     `json:"name,omitempty"`
 	Policy     string     `json:"policy,omitempty"`
-	Key        string     `json:"key,omitempty"`        // hint of the key that was used
+	Key        string     `json:"key,omitempty"`        // hint of the key that signed
+	CoSigners  []string   `json:"coSigners,omitempty"`  // hints of the further trusted keys that signed the evidence manifest
 	KeySource  string     `json:"keySource,omitempty"`  // caller, or directory: then integrity is shown, origin is not
 	TimeSource string     `json:"timeSource,omitempty"` // self or third-party, as the manifest states
+	SignedAt   *time.Time `json:"signedAt,omitempty"`   // of the evidence manifest
 	Counts     Counts     `json:"counts"`
 	Artifacts  []Artifact `json:"artifacts"` // the eleven, in order
 	Problems   []Problem  `json:"problems"`
 	// Manifest is the evidence manifest that verified, nil without one;
-	// ManifestDigest is the digest of its statement, for Input.Supersedes.
+	// ManifestDigest is the digest of its statement, for Options.Last.
 	Manifest       *Manifest `json:"manifest,omitempty"`
 	ManifestDigest string    `json:"manifestDigest,omitempty"`
+}
+
+// Chain is what evidence that is made next supersedes: this manifest, and what
+// it superseded. It is empty without a manifest.
+func (v *Verification) Chain() []string {
+	if v.Manifest == nil {
+		return nil
+	}
+	return append([]string{v.ManifestDigest}, v.Manifest.Supersedes...)
 }
 
 // Artifact is the verdict on one kind.
@@ -126,6 +137,9 @@ func (v *Verification) WriteText(w io.Writer) error {
 		source += "; this shows integrity, not origin: compare the key with one you trust"
 	}
 	fmt.Fprintf(&b, "key        %s (from the %s)\n", orNone(v.Key), source)
+	for _, k := range v.CoSigners {
+		fmt.Fprintf(&b, "co-signer  %s\n", k)
+	}
 	if v.TimeSource != "" {
 		fmt.Fprintf(&b, "time       %s\n", v.TimeSource)
 	}

@@ -1,27 +1,13 @@
 package attest
 
 import (
+	"cmp"
 	"context"
-	"crypto"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"time"
-
-	"github.com/cleanstart/cleanstart/attest/timestamp"
 )
-
-// Options say what to trust and what to expect. The zero value takes key and
-// authority from the directory, which shows integrity only.
-type Options struct {
-	Key         crypto.PublicKey    // nil: cosign.pub of the directory
-	Authority   []*x509.Certificate // chain of the time-stamping authority, leaf first; nil: trusted_root.json
-	Image       string              // expected manifest digest; empty: any
-	NotBefore   time.Time           // evidence made earlier is stale; zero: any
-	ManifestSum string              // expected digest of the evidence manifest's statement; empty: any
-}
 
 const (
 	keyFromCaller    = "caller"
@@ -35,14 +21,22 @@ const (
 // is no error, see [Verification.Err].
 //
 // The order is: the image by digest, and the policy label in its
-// configuration; the one evidence manifest about this image that the key
-// signed; every file by size and digest; every referrer by signature,
+// configuration; the one evidence manifest about this image that a
+// trusted key signed; every file by size and digest; every referrer by signature,
 // timestamp, subject and predicate type; nothing beside them; and at last what
 // the artifacts say, against each other and against the image.
 func Verify(ctx context.Context, dir string, opts Options) (*Verification, error) {
-	root, err := os.OpenRoot(dir)
+	c, err := check(ctx, dir, opts)
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
+	}
+	return c.v, nil
+}
+
+func check(ctx context.Context, dir string, opts Options) (*checker, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
 	}
 	defer root.Close()
 	c := &checker{ctx: ctx, opts: opts, root: root, v: &Verification{}, problems: map[Problem]bool{}, forgiven: map[string]bool{}}
@@ -51,24 +45,29 @@ func Verify(ctx context.Context, dir string, opts Options) (*Verification, error
 	}
 	c.run()
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("verify: %w", err)
+		return nil, err
 	}
 	c.conclude()
-	return c.v, nil
+	return c, nil
 }
 
 // checker is one verification under way.
 type checker struct {
-	ctx      context.Context
-	opts     Options
-	root     *os.Root
-	v        *Verification
-	id       *identity
-	chains   [][]*x509.Certificate
+	ctx  context.Context
+	opts Options
+	root *os.Root
+	v    *Verification
+
+	keys          []trusted
+	threshold     int
+	authorities   []authority
+	timeThreshold int
+
 	sizes    map[string]int64 // regular files of the directory
 	index    *layoutIndex
 	attached []*attached          // every referrer of the index
 	manifest *attached            // the evidence manifest
+	cosigned []*attached          // co-signatures that count
 	roles    map[string]string    // role of each listed path
 	payloads map[string][]payload // verified and listed, by role
 	problems map[Problem]bool
@@ -108,6 +107,7 @@ func (c *checker) run() {
 	}
 	c.files(m)
 	c.entries(m)
+	c.cosignatures(m)
 	c.extras(m)
 	c.unlisted()
 	c.exactIndex(m)
@@ -115,78 +115,11 @@ func (c *checker) run() {
 	c.links(m)
 }
 
-// trust sets key and authorities. The directory's own files are only used
-// where the caller gives none.
-func (c *checker) trust() {
-	key := c.opts.Key
-	c.v.KeySource = keyFromCaller
-	if key == nil {
-		c.v.KeySource = keyFromDirectory
-	}
-	b, err := c.read("cosign.pub", 1<<16)
-	if err != nil {
-		c.problem(roleKey, Missing, "cosign.pub", "%v", err)
-	} else if found, err := ParsePublicKey(b); err != nil {
-		c.problem(roleKey, Forged, "cosign.pub", "%v", err)
-	} else if key == nil {
-		key = found
-	} else if !sameKey(key, found) {
-		c.problem(roleKey, Forged, "cosign.pub", "is not the key that was asked for")
-	}
-	if key != nil {
-		if c.id, err = identify(key); err != nil {
-			c.problem(roleKey, Forged, "", "%v", err)
-		} else {
-			c.v.Key = c.id.hint
-		}
-	}
-
-	var chains [][]*x509.Certificate
-	if b, err := c.read("trusted_root.json", 1<<20); err != nil {
-		c.problem(roleTrust, Missing, "trusted_root.json", "%v", err)
-	} else if chains, err = parseTrustedRoot(b); err != nil {
-		c.problem(roleTrust, Forged, "trusted_root.json", "%v", err)
-	}
-	if b, err := c.read("tsa.pem", 1<<20); err != nil {
-		c.problem(roleTrust, Missing, "tsa.pem", "%v", err)
-	} else if chain, err := timestamp.ParsePEM(b); err != nil {
-		c.problem(roleTrust, Forged, "tsa.pem", "%v", err)
-	} else if !slices.ContainsFunc(chains, func(o []*x509.Certificate) bool { return sameChain(o, chain) }) {
-		c.problem(roleTrust, Forged, "tsa.pem", "is not an authority of trusted_root.json")
-	}
-	if c.opts.Authority != nil {
-		if !slices.ContainsFunc(chains, func(o []*x509.Certificate) bool { return sameChain(o, c.opts.Authority) }) {
-			c.problem(roleTrust, Forged, "trusted_root.json", "does not name the authority that was asked for")
-		}
-		chains = [][]*x509.Certificate{c.opts.Authority}
-	}
-	c.chains = chains
-}
-
-func sameKey(a, b crypto.PublicKey) bool {
-	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && k.Equal(b)
-}
-
-func sameChain(a, b []*x509.Certificate) bool {
-	return slices.EqualFunc(a, b, (*x509.Certificate).Equal)
-}
-
-// verifyTime checks a timestamp against any of the authorities.
-func (c *checker) verifyTime(response, message []byte) (time.Time, error) {
-	errs := []error{errors.New("no authority vouches for the time")}
-	for _, chain := range c.chains {
-		at, err := timestamp.Verify(response, message, chain)
-		if err == nil {
-			return at, nil
-		}
-		errs = append(errs, err)
-	}
-	return time.Time{}, errors.Join(errs...)
-}
-
 // conclude derives the verdict of each artifact from the problems.
 func (c *checker) conclude() {
+	slices.SortStableFunc(c.v.Problems, func(a, b Problem) int {
+		return cmp.Compare(rank(a.Artifact), rank(b.Artifact))
+	})
 	for i := range c.v.Artifacts {
 		a := &c.v.Artifacts[i]
 		for _, p := range c.payloads[a.Kind] {
@@ -223,16 +156,17 @@ func (c *checker) conclude() {
 	}
 }
 
-// severity orders states for the verdict on an artifact with several problems.
+// severity orders states for the verdict on an artifact with several problems:
+// what is there in its place says more than that it is not there.
 func severity(s State) int {
 	switch s {
 	case Forged:
 		return 4
-	case Missing:
-		return 3
 	case Stale:
-		return 2
+		return 3
 	case Foreign:
+		return 2
+	case Missing:
 		return 1
 	}
 	return 0

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -15,6 +17,7 @@ import (
 	bundlepb "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	commonpb "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
@@ -24,6 +27,7 @@ const maxTimestamps = 32 // as in sigstore clients
 type attached struct {
 	desc     ocispec.Descriptor
 	role     string // what it says of itself: for naming only
+	raw      []byte // of the manifest
 	manifest *ocispec.Manifest
 	blob     string // digest of its one layer
 	err      error  // why it is not to be believed
@@ -33,20 +37,32 @@ type attached struct {
 	bundle    bool
 	payload   []byte
 	statement *statement
-	at        time.Time
+	signedBy
+}
+
+// signedBy is whose signature verified, and the earliest time that an
+// authority attests.
+type signedBy struct {
+	signer string // hint of the key
+	at     time.Time
 }
 
 // readReferrers opens every referrer and verifies the signatures of those that
-// are bundles.
+// are bundles, as many at a time as there are processors.
 func (c *checker) readReferrers() {
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, d := range c.index.referrers {
-		if c.ctx.Err() != nil {
-			return
-		}
 		a := &attached{desc: d, role: guessRole(d.Annotations)}
-		a.err = c.readReferrer(a)
 		c.attached = append(c.attached, a)
+		g.Go(func() error {
+			if a.err = c.ctx.Err(); a.err == nil {
+				a.err = c.readReferrer(a)
+			}
+			return nil
+		})
 	}
+	g.Wait()
 }
 
 func (c *checker) readReferrer(a *attached) error {
@@ -61,7 +77,7 @@ func (c *checker) readReferrer(a *attached) error {
 	if len(m.Layers) != 1 {
 		return fmt.Errorf("referrer has %d layers, want one", len(m.Layers))
 	}
-	a.manifest, a.blob = m, string(m.Layers[0].Digest)
+	a.raw, a.manifest, a.blob = raw, m, string(m.Layers[0].Digest)
 	if m.Subject != nil {
 		a.subject = string(m.Subject.Digest)
 	}
@@ -79,7 +95,7 @@ func (c *checker) readReferrer(a *attached) error {
 		return nil
 	}
 	a.bundle = true
-	payload, at, err := c.openBundle(b)
+	payload, by, err := c.openBundle(b)
 	if payload != nil { // for the name of what does not verify
 		if st, err := parseStatement(payload); err == nil {
 			if r := nameOfPredicate(st.PredicateType); r != "" {
@@ -94,7 +110,7 @@ func (c *checker) readReferrer(a *attached) error {
 	if err != nil {
 		return err
 	}
-	a.payload, a.statement, a.at = payload, st, at
+	a.payload, a.statement, a.signedBy = payload, st, by
 	return nil
 }
 
@@ -112,24 +128,24 @@ func guessRole(notes map[string]string) string {
 // openBundle verifies a sigstore bundle with a DSSE envelope. The payload is
 // returned beside an error as well, so that a forgery can be named; only
 // without an error is it to be believed.
-func (c *checker) openBundle(raw []byte) (payload []byte, at time.Time, err error) {
+func (c *checker) openBundle(raw []byte) (payload []byte, by signedBy, err error) {
 	b, err := parseBundle(raw)
 	if err != nil {
-		return nil, at, err
+		return nil, by, err
 	}
 	env := b.GetDsseEnvelope()
 	if env == nil {
-		return nil, at, errors.New("bundle: no DSSE envelope")
+		return nil, by, errors.New("bundle: no DSSE envelope")
 	}
 	payload = env.Payload
 	switch {
 	case env.PayloadType != payloadType:
-		return payload, at, fmt.Errorf("bundle: payload type %q, want %q", env.PayloadType, payloadType)
+		return payload, by, fmt.Errorf("bundle: payload type %q, want %q", env.PayloadType, payloadType)
 	case len(env.Signatures) != 1:
-		return payload, at, fmt.Errorf("bundle: %d signatures, want one", len(env.Signatures))
+		return payload, by, fmt.Errorf("bundle: %d signatures, want one", len(env.Signatures))
 	}
-	at, err = c.checkSignature(b, env.Signatures[0].Sig, dsse.PAE(payloadType, payload))
-	return payload, at, err
+	by, err = c.checkSignature(b, env.Signatures[0].Sig, dsse.PAE(payloadType, payload))
+	return payload, by, err
 }
 
 // openMessage verifies a sigstore bundle with a signature over msg itself.
@@ -163,41 +179,42 @@ func parseBundle(raw []byte) (*bundlepb.Bundle, error) {
 	return b, nil
 }
 
-// checkSignature verifies one signature, by the key that was asked for, and
-// its timestamps. Every timestamp must verify; the earliest counts.
-func (c *checker) checkSignature(b *bundlepb.Bundle, sig, msg []byte) (at time.Time, err error) {
+// checkSignature verifies one signature by the trusted key that it names, and
+// its timestamps. All of them must lie in the key's window; the earliest
+// counts.
+func (c *checker) checkSignature(b *bundlepb.Bundle, sig, msg []byte) (by signedBy, err error) {
 	vm := b.GetVerificationMaterial()
 	switch {
-	case c.id == nil:
-		return at, errors.New("signature: no key to verify with")
 	case len(vm.GetTlogEntries()) > 0:
-		return at, errors.New("signature: has log entries, which this policy does not know")
+		return by, errors.New("signature: has log entries, which this policy does not know")
 	case vm.GetPublicKey() == nil:
-		return at, errors.New("signature: not by a key")
-	case vm.GetPublicKey().GetHint() != c.id.hint:
-		return at, fmt.Errorf("signature: by key %s, want %s", vm.GetPublicKey().GetHint(), c.id.hint)
+		return by, errors.New("signature: not by a key")
 	}
-	v, err := signature.LoadVerifier(c.id.key, crypto.SHA256)
+	key, err := c.keyOf(vm.GetPublicKey().GetHint())
 	if err != nil {
-		return at, fmt.Errorf("signature: %w", err)
+		return by, err
+	}
+	v, err := signature.LoadVerifier(key.key, crypto.SHA256)
+	if err != nil {
+		return by, fmt.Errorf("signature: %w", err)
 	}
 	if err := v.VerifySignature(bytes.NewReader(sig), bytes.NewReader(msg)); err != nil {
-		return at, fmt.Errorf("signature does not verify: %w", err)
+		return by, fmt.Errorf("signature does not verify: %w", err)
 	}
-	stamps := vm.GetTimestampVerificationData().GetRfc3161Timestamps()
-	if len(stamps) == 0 || len(stamps) > maxTimestamps {
-		return at, fmt.Errorf("signature: %d timestamps, want 1 to %d", len(stamps), maxTimestamps)
+	var stamps [][]byte
+	for _, s := range vm.GetTimestampVerificationData().GetRfc3161Timestamps() {
+		stamps = append(stamps, s.GetSignedTimestamp())
 	}
-	for _, s := range stamps {
-		t, err := c.verifyTime(s.GetSignedTimestamp(), sig)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("signature: %w", err)
+	times, err := c.verifyTimes(stamps, sig)
+	if err != nil {
+		return by, err
+	}
+	for _, t := range times {
+		if err := key.during(t); err != nil {
+			return by, err
 		}
-		if at.IsZero() || t.Before(at) {
-			at = t
-		}
 	}
-	return at, nil
+	return signedBy{key.hint, slices.MinFunc(times, time.Time.Compare)}, nil
 }
 
 // parseConfig reads an image's configuration.

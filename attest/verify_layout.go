@@ -2,6 +2,7 @@ package attest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,10 +10,13 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cleanstart/cleanstart/compile"
 )
@@ -176,7 +180,11 @@ func (c *checker) policy() {
 		return
 	}
 	c.v.Policy = img.Config.Labels[compile.EvidenceLabel]
-	if c.v.Policy != policy {
+	switch c.v.Policy {
+	case policy:
+	case "":
+		c.problem(roleImage, Missing, blobPath(string(m.Config.Digest)), "label %s is not there: the image does not promise any evidence", compile.EvidenceLabel)
+	default:
 		c.problem(roleImage, Foreign, blobPath(string(m.Config.Digest)), "label %s is %q, want %q: the image does not promise this evidence", compile.EvidenceLabel, c.v.Policy, policy)
 	}
 }
@@ -184,33 +192,50 @@ func (c *checker) policy() {
 // errMissing is a file that is not in the directory.
 var errMissing = errors.New("is missing")
 
-// stateOf tells a blob that is not there from one that differs.
+// stateOf tells a blob that is not there from one that differs, and a
+// signature that came too early or too late from one that is not the signer's.
 func stateOf(err error) State {
-	if errors.Is(err, errMissing) {
+	switch {
+	case errors.Is(err, errMissing):
 		return Missing
+	case errors.Is(err, errExpired):
+		return Stale
 	}
 	return Forged
 }
 
-// files compares the directory with the manifest's list.
+// files compares the directory with the manifest's list. Every file is hashed
+// once, as many at a time as there are processors.
 func (c *checker) files(m *Manifest) {
 	c.roles = map[string]string{}
-	for _, f := range m.Files {
+	found := make([]string, len(m.Files))
+	errs := make([]error, len(m.Files))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, f := range m.Files {
 		c.roles[f.Path] = f.Role
+		if size, ok := c.sizes[f.Path]; !ok || size != f.Size {
+			continue
+		}
+		g.Go(func() error {
+			if errs[i] = c.ctx.Err(); errs[i] == nil {
+				found[i], _, errs[i] = c.sum(f.Path)
+			}
+			return nil
+		})
+	}
+	g.Wait()
+	for i, f := range m.Files {
 		size, ok := c.sizes[f.Path]
-		if !ok {
+		switch {
+		case !ok:
 			c.problem(f.Role, Missing, f.Path, "file is missing")
-			continue
-		}
-		if size != f.Size {
+		case size != f.Size:
 			c.problem(f.Role, Forged, f.Path, "file has %d bytes, the evidence manifest says %d", size, f.Size)
-			continue
-		}
-		got, _, err := c.sum(f.Path)
-		if err != nil {
-			c.problem(f.Role, Missing, f.Path, "%v", err)
-		} else if got != f.Digest {
-			c.problem(f.Role, Forged, f.Path, "file has digest %s, the evidence manifest says %s", got, f.Digest)
+		case errs[i] != nil:
+			c.problem(f.Role, Missing, f.Path, "%v", errs[i])
+		case found[i] != f.Digest:
+			c.problem(f.Role, Forged, f.Path, "file has digest %s, the evidence manifest says %s", found[i], f.Digest)
 		}
 	}
 }
@@ -219,7 +244,7 @@ func (c *checker) files(m *Manifest) {
 func (c *checker) unlisted() {
 	own := map[string]bool{"evidence/manifest.json": true, "oci/index.json": true}
 	for _, b := range c.attached {
-		if b == c.manifest {
+		if b == c.manifest || slices.Contains(c.cosigned, b) {
 			own[blobPath(b.blob)], own[blobPath(string(b.desc.Digest))] = true, true
 		}
 	}
@@ -235,16 +260,26 @@ func (c *checker) unlisted() {
 	}
 }
 
-// exactIndex makes oci/index.json anew: it has no free byte.
+// exactIndex makes oci/index.json anew, out of the manifests that it names: it
+// has no free byte.
 func (c *checker) exactIndex(m *Manifest) {
-	want, err := renderIndex(c.index.image, m.Name, c.index.referrers)
-	if err != nil {
-		c.problem(roleLayout, Forged, "oci/index.json", "%v", err)
-	} else if !bytes.Equal(want, c.index.raw) {
-		c.problem(roleLayout, Forged, "oci/index.json", "is not the index of the image and its referrers")
+	const name = "oci/index.json"
+	image := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: c.index.image.Digest, Size: c.sizes[blobPath(c.v.Image)]}
+	var referrers []ocispec.Descriptor
+	for _, a := range c.attached {
+		d := a.desc
+		if a.manifest != nil { // else told already
+			if d = referrerDescriptor(a.raw, a.manifest); !reflect.DeepEqual(d, a.desc) {
+				c.problem(cmp.Or(a.role, roleLayout), Forged, name, "describes %s otherwise than its manifest", d.Digest)
+			}
+		}
+		referrers = append(referrers, d)
 	}
-	if raw, err := c.blob(c.v.Image, maxManifest); err == nil && int64(len(raw)) != c.index.image.Size {
-		c.problem(roleLayout, Forged, "oci/index.json", "states a wrong size of the image's manifest")
+	want, err := renderIndex(image, m.Name, referrers)
+	if err != nil {
+		c.problem(roleLayout, Forged, name, "%v", err)
+	} else if !bytes.Equal(want, c.index.raw) {
+		c.problem(roleLayout, Forged, name, "is not the index of the image and its referrers")
 	}
 }
 

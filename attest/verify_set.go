@@ -3,66 +3,70 @@ package attest
 import (
 	"bytes"
 	"cmp"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
-// pickManifest finds the one evidence manifest about this image. Without one
-// nothing is known to be whole.
+// pickManifest finds the one evidence manifest about this image: the newest
+// that the key it names signed. Without one nothing is known to be whole.
 func (c *checker) pickManifest() *Manifest {
-	var found []*attached
-	var signer []string
+	var found, beside []*attached
+	parsed := map[*attached]*Manifest{}
 	for _, a := range c.attached {
 		if a.role != roleManifest {
 			continue
 		}
-		switch {
-		case a.err != nil:
-			c.extra(a)
-		case a.statement == nil || a.statement.PredicateType != manifestPredicate:
-			c.extra(a)
-		case !a.statement.about(c.v.Image):
-			c.problem(roleManifest, Stale, blobPath(a.blob), "evidence manifest is about image sha256:%s", a.statement.Subject[0].Digest["sha256"])
+		if a.err != nil || a.statement == nil || a.statement.PredicateType != manifestPredicate || !a.statement.about(c.v.Image) {
+			beside = append(beside, a)
+			continue
+		}
+		m := new(Manifest)
+		if err := strictJSON(a.statement.Predicate, m); err != nil {
+			c.problem(roleManifest, Forged, blobPath(a.blob), "%v", err)
 			c.forgive(a)
-		default:
-			found = append(found, a)
-			signer = append(signer, a.blob)
+			continue
+		}
+		if m.Signer == a.signer { // else it may be a co-signature
+			found, parsed[a] = append(found, a), m
 		}
 	}
-	if len(found) == 0 {
-		c.problem(roleManifest, Missing, "", "no evidence manifest about the image that key %s signed", orNone(c.v.Key))
-		return nil
-	}
 	slices.SortStableFunc(found, func(a, b *attached) int { return cmp.Or(b.at.Compare(a.at), strings.Compare(a.blob, b.blob)) })
-	for _, a := range found[1:] {
-		c.problem(roleManifest, Stale, blobPath(a.blob), "a second evidence manifest, signed %s; there are %d", a.at.Format("2006-01-02T15:04:05Z"), len(signer))
-		c.forgive(a)
+	if len(found) > 0 {
+		a := found[0]
+		c.manifest, c.v.Manifest, c.v.ManifestDigest = a, parsed[a], digestOf(a.payload)
 	}
-	a := found[0]
-	m := new(Manifest)
-	if err := strictJSON(a.statement.Predicate, m); err != nil {
-		c.problem(roleManifest, Forged, blobPath(a.blob), "%v", err)
+	for _, a := range append(beside, found[min(1, len(found)):]...) {
+		c.extra(a)
+	}
+	if c.manifest == nil {
+		c.problem(roleManifest, Missing, "", "no evidence manifest about the image by a trusted key")
 		return nil
 	}
-	c.manifest, c.v.Manifest, c.v.ManifestDigest = a, m, digestOf(a.payload)
-	c.v.TimeSource, c.v.Counts = m.TimeSource, m.Counts
-	c.checkManifest(a, m)
+	m := c.v.Manifest
+	c.v.Key, c.v.TimeSource, c.v.Counts, c.v.SignedAt = c.manifest.signer, m.TimeSource, m.Counts, &c.manifest.at
+	c.checkManifest(c.manifest, m)
 	return m
 }
 
 func (c *checker) checkManifest(a *attached, m *Manifest) {
 	at := blobPath(a.blob)
-	if m.Image != c.v.Image || m.Policy != policy || m.Signer != c.id.hint {
-		c.problem(roleManifest, Forged, at, "image %s, policy %q, signer %s: want %s, %q, %s", m.Image, m.Policy, m.Signer, c.v.Image, policy, c.id.hint)
+	if m.Image != c.v.Image || m.Policy != policy {
+		c.problem(roleManifest, Forged, at, "image %s, policy %q: want %s, %q", m.Image, m.Policy, c.v.Image, policy)
 	}
 	if m.Name != c.index.name {
 		c.problem(roleLayout, Forged, "oci/index.json", "names the image %q, the evidence manifest %q", c.index.name, m.Name)
 	}
 	if !c.opts.NotBefore.IsZero() && a.at.Before(c.opts.NotBefore) {
-		c.problem(roleManifest, Stale, at, "signed %s, wanted not before %s", a.at.Format("2006-01-02T15:04:05Z"), c.opts.NotBefore.UTC().Format("2006-01-02T15:04:05Z"))
+		c.problem(roleManifest, Stale, at, "signed %s, wanted not before %s", a.at.Format(time.RFC3339), c.opts.NotBefore.UTC().Format(time.RFC3339))
 	}
 	if c.opts.ManifestSum != "" && c.opts.ManifestSum != c.v.ManifestDigest {
 		c.problem(roleManifest, Stale, at, "statement has digest %s, asked for %s", c.v.ManifestDigest, c.opts.ManifestSum)
+	}
+	if c.opts.Last != "" && c.opts.Last != c.v.ManifestDigest && !slices.Contains(m.Supersedes, c.opts.Last) {
+		c.problem(roleManifest, Stale, at, "neither is nor supersedes %s, the last that was accepted", c.opts.Last)
 	}
 	// Its referrer is the one manifest that no list can hold: make it anew.
 	bundle, err := c.blob(a.blob, maxBundle)
@@ -89,19 +93,100 @@ func (c *checker) forgive(a *attached) {
 	}
 }
 
-// extra reports a referrer that does not belong to the set.
+// extra reports a referrer that does not belong to the set: forged where it
+// only pretends to, stale where the signer made it before the set was closed,
+// and else foreign.
 func (c *checker) extra(a *attached) {
 	role := cmp.Or(a.role, roleLayout)
 	at := blobPath(string(a.desc.Digest))
 	c.forgive(a)
 	switch {
+	case errors.Is(a.err, errUntrusted) && a.role == "":
+		c.problem(role, Foreign, at, "referrer beside the set, of a kind that is not ours: %v", a.err)
 	case a.err != nil:
-		c.problem(role, Forged, at, "referrer beside the set: %v", a.err)
-	case a.statement != nil && !a.statement.about(c.v.Image):
-		c.problem(role, Stale, at, "referrer beside the set: signed, but about image sha256:%s", a.statement.Subject[0].Digest["sha256"])
-	default:
+		c.problem(role, stateOf(a.err), at, "referrer beside the set: %v", a.err)
+	case a.statement == nil && role == Bundle:
+		s, why := c.linesState(a)
+		c.problem(role, s, at, "referrer beside the set: %s", why)
+	case a.statement == nil:
 		c.problem(role, Foreign, at, "referrer is not in the evidence manifest")
+	case c.listedBlob(a.blob):
+		c.problem(role, Forged, at, "holds what is in the set, and is not the referrer that was written for it")
+	case a.statement.Subject[0].Name != c.v.Name:
+		c.problem(role, Foreign, at, "referrer beside the set: signed, but about %s", a.statement.Subject[0].Name)
+	case c.manifest != nil && a.at.After(c.manifest.at):
+		c.problem(role, Foreign, at, "referrer beside the set: signed %s, after it was closed", a.at.Format(time.RFC3339))
+		if a.signer == c.manifest.signer {
+			c.problem(roleManifest, Stale, blobPath(c.manifest.blob), "the signer attached a later %s", role)
+		}
+	case c.manifest != nil && digestOf(a.payload) == c.v.ManifestDigest:
+		c.problem(role, Foreign, at, "the same evidence manifest once more")
+	case !a.statement.about(c.v.Image):
+		c.problem(role, Stale, at, "referrer beside the set: signed, but about sha256:%s", a.statement.Subject[0].Digest["sha256"])
+	case c.manifest != nil && c.repeats(a):
+		c.problem(role, Foreign, at, "repeats a statement of the set")
+	default:
+		c.problem(role, Stale, at, "referrer beside the set: signed %s, and left out when it was closed", a.at.Format(time.RFC3339))
 	}
+}
+
+// linesState judges a bundle that is not the set's by what it is made of.
+func (c *checker) linesState(a *attached) (State, string) {
+	b, err := c.blob(a.blob, maxLog)
+	if err != nil {
+		return stateOf(err), err.Error()
+	}
+	stale := false
+	ours := 0
+	lines := bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
+	for n, line := range lines {
+		payload, by, err := c.openBundle(line)
+		var st *statement
+		if err == nil {
+			st, err = parseStatement(payload)
+		}
+		switch {
+		case err != nil:
+			return stateOf(err), fmt.Sprintf("line %d: %v", n+1, err)
+		case st.Subject[0].Name != c.v.Name:
+			return Foreign, "its lines are about " + st.Subject[0].Name
+		case c.manifest != nil && by.at.After(c.manifest.at):
+			return Foreign, "its lines were signed after the set was closed"
+		case c.listedBlob(digestOf(line)):
+			ours++
+		default:
+			stale = true
+		}
+	}
+	switch {
+	case stale:
+		return Stale, "the signer's lines of an earlier set"
+	case ours == len(lines):
+		return Forged, "made of the set's lines, and not the bundle that was written"
+	}
+	return Foreign, "is empty"
+}
+
+// listedBlob says whether the set holds a blob.
+func (c *checker) listedBlob(digest string) bool {
+	if c.manifest == nil {
+		return false
+	}
+	return digest == c.manifest.blob || slices.ContainsFunc(c.v.Manifest.Entries, func(e Entry) bool { return e.Blob == digest })
+}
+
+// repeats says whether the set holds the statement of a referrer, under a
+// signature that is not younger.
+func (c *checker) repeats(a *attached) bool {
+	d := digestOf(a.payload)
+	for _, e := range c.v.Manifest.Entries {
+		if e.Statement != d {
+			continue
+		}
+		i := slices.IndexFunc(c.attached, func(o *attached) bool { return string(o.desc.Digest) == e.Referrer })
+		return i >= 0 && !c.attached[i].at.After(a.at)
+	}
+	return false
 }
 
 // extras reports every referrer that the manifest does not list.
@@ -111,16 +196,18 @@ func (c *checker) extras(m *Manifest) {
 		listed[e.Referrer] = true
 	}
 	for _, a := range c.attached {
-		if a != c.manifest && !listed[string(a.desc.Digest)] && !c.forgiven[blobPath(string(a.desc.Digest))] {
+		if a != c.manifest && !slices.Contains(c.cosigned, a) && !listed[string(a.desc.Digest)] && !c.forgiven[blobPath(string(a.desc.Digest))] {
 			c.extra(a)
 		}
 	}
 }
 
-// withoutManifest reports what is there without anything that vouches for it.
+// withoutManifest reports what is there without anything that vouches for it,
+// where that is known to be wrong.
 func (c *checker) withoutManifest() {
 	for _, a := range c.attached {
-		if a.err != nil && !c.forgiven[blobPath(string(a.desc.Digest))] {
+		known := a.err != nil || a.statement != nil && !a.statement.about(c.v.Image)
+		if known && !c.forgiven[blobPath(string(a.desc.Digest))] {
 			c.extra(a)
 		}
 	}
@@ -133,7 +220,7 @@ func (c *checker) entries(m *Manifest) {
 	byDigest := map[string]*attached{}
 	for _, a := range c.attached {
 		if byDigest[string(a.desc.Digest)] != nil {
-			c.problem(roleLayout, Foreign, "oci/index.json", "lists %s twice", a.desc.Digest)
+			c.problem(cmp.Or(a.role, roleLayout), Foreign, "oci/index.json", "lists %s twice", a.desc.Digest)
 		}
 		byDigest[string(a.desc.Digest)] = a
 	}

@@ -3,7 +3,6 @@ package attest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -44,7 +43,10 @@ func Write(ctx context.Context, dir string, ev *Evidence, s Signer, extra ...Fil
 	err = replaceDir(dir, func(tmp string) error {
 		w := &writer{dir: tmp}
 		m, err = w.output(ctx, ev, &s, set, extra)
-		return errors.Join(err, w.syncDirs())
+		if err != nil {
+			return err
+		}
+		return w.sync()
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write evidence: %w", err)
@@ -158,7 +160,7 @@ func (set *signed) attach(ev *Evidence, e Entry, title string, blob []byte) erro
 
 // output fills the directory and gives the manifest.
 func (w *writer) output(ctx context.Context, ev *Evidence, s *Signer, set *signed, extra []File) (*Manifest, error) {
-	root, err := trustedRoot(s.Time.Chain())
+	root, err := trustedRoot(s.chains())
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +170,7 @@ func (w *writer) output(ctx context.Context, ev *Evidence, s *Signer, set *signe
 	}{
 		{"cosign.pub", roleKey, publicKeyPEM(set.id)},
 		{"trusted_root.json", roleTrust, root},
-		{"tsa.pem", roleTrust, timestamp.PEM(s.Time.Chain())},
+		{"tsa.pem", roleTrust, timestamp.PEM(slices.Concat(s.chains()...))},
 		{"oci/oci-layout", roleLayout, layoutFile},
 		{blobPath(digestOf(emptyConfig)), roleLayout, emptyConfig},
 		{"evidence/" + sumsFile, roleSums, ev.Sums},
@@ -199,7 +201,7 @@ func (w *writer) output(ctx context.Context, ev *Evidence, s *Signer, set *signe
 		return nil, err
 	}
 	m := &Manifest{
-		Policy: policy, Image: ev.Image, Name: ev.image.Record.Spec.Name, Created: ev.time, TimeSource: s.Time.Source(), Signer: set.id.hint,
+		Policy: policy, Image: ev.Image, Name: ev.image.Record.Spec.Name, Created: ev.time, TimeSource: s.source(), Signer: set.id.hint,
 		Supersedes: ev.supersedes, Counts: ev.Counts, ComponentSet: ev.ComponentSet,
 	}
 	var descs []ocispec.Descriptor

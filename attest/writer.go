@@ -9,7 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cleanstart/cleanstart/internal/atomicfile"
 )
@@ -18,6 +19,7 @@ import (
 type writer struct {
 	dir   string
 	files []Listed
+	names map[string]bool // of files
 	dirs  map[string]bool
 }
 
@@ -28,14 +30,14 @@ func (w *writer) add(name, role string, data []byte) error {
 
 func (w *writer) stream(name, role string, open func() (io.ReadCloser, error)) (err error) {
 	full := filepath.Join(w.dir, filepath.FromSlash(name))
-	if slices.ContainsFunc(w.files, func(f Listed) bool { return f.Path == name }) {
+	if w.names[name] {
 		if isBlob(name) {
 			return nil // content-addressed: two components with equal layers
 		}
 		return fmt.Errorf("%s is written twice", name)
 	}
 	if w.dirs == nil {
-		w.dirs = map[string]bool{}
+		w.dirs, w.names = map[string]bool{}, map[string]bool{}
 	}
 	for d := filepath.Dir(full); !w.dirs[d] && len(d) >= len(w.dir); d = filepath.Dir(d) {
 		w.dirs[d] = true
@@ -57,9 +59,6 @@ func (w *writer) stream(name, role string, open func() (io.ReadCloser, error)) (
 	if err == nil {
 		err = f.Chmod(0o644) // whatever the umask
 	}
-	if err == nil {
-		err = f.Sync()
-	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -68,7 +67,29 @@ func (w *writer) stream(name, role string, open func() (io.ReadCloser, error)) (
 		return fmt.Errorf("%s: the bytes have digest %s", name, digest)
 	}
 	w.files = append(w.files, Listed{Path: name, Role: role, Size: n, Digest: digest})
+	w.names[name] = true
 	return nil
+}
+
+// maxSyncs is how many files are made durable at a time: a file system writes
+// its journal once for all that wait for it.
+const maxSyncs = 64
+
+// sync makes every file and the entries of every directory durable.
+func (w *writer) sync() error {
+	var g errgroup.Group
+	g.SetLimit(maxSyncs)
+	for _, f := range w.files {
+		g.Go(func() (err error) {
+			h, err := os.Open(filepath.Join(w.dir, filepath.FromSlash(f.Path)))
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, h.Close()) }()
+			return h.Sync()
+		})
+	}
+	return errors.Join(g.Wait(), w.syncDirs())
 }
 
 // syncDirs makes the entries of every directory durable.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -96,6 +97,9 @@ const (
 	indexFile      = "oci/index.json"
 	roleAnnotation = "org.cleanstart.evidence.role"
 	bundleType     = "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+	contentAnnotation   = "dev.sigstore.bundle.content"
+	predicateAnnotation = "dev.sigstore.bundle.predicateType"
 )
 
 func blobFile(digest string) string { return "oci/blobs/sha256/" + digest[len("sha256:"):] }
@@ -152,17 +156,78 @@ func (b *box) referrerManifest(d ocispec.Descriptor) *ocispec.Manifest {
 
 // attach adds a blob as one more referrer, shaped like an existing one.
 func (b *box) attach(like ocispec.Descriptor, blob []byte) {
+	b.putReferrer(like, blob, func(*ocispec.Manifest) {})
+}
+
+// attachAs is attach under another predicate type.
+func (b *box) attachAs(like ocispec.Descriptor, blob []byte, predicate string) {
+	b.putReferrer(like, blob, func(m *ocispec.Manifest) {
+		m.Annotations = map[string]string{contentAnnotation: "dsse-envelope", predicateAnnotation: predicate}
+	})
+}
+
+// reattach adds a referrer once more, with another manifest.
+func (b *box) reattach(d ocispec.Descriptor, edit func(m *ocispec.Manifest)) {
+	b.putReferrer(d, b.blobOf(d), edit)
+}
+
+func (b *box) putReferrer(like ocispec.Descriptor, blob []byte, edit func(m *ocispec.Manifest)) {
 	m := b.referrerManifest(like)
-	m.Layers[0].Digest, m.Layers[0].Size = ocispecDigest(blob), int64(len(blob))
+	m.Layers[0].Digest, m.Layers[0].Size = b.put(blob), int64(len(blob))
+	edit(m)
 	raw, err := json.Marshal(m)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.write(blobFile(string(ocispecDigest(blob))), blob)
-	b.write(blobFile(string(ocispecDigest(raw))), raw)
-	like.Digest, like.Size = ocispecDigest(raw), int64(len(raw))
+	like.Digest, like.Size, like.Annotations = b.put(raw), int64(len(raw)), m.Annotations
 	idx := b.index()
 	idx.Manifests = append(idx.Manifests, like)
+	b.putIndex(idx)
+}
+
+// put stores bytes under their digest.
+func (b *box) put(data []byte) digest.Digest {
+	d := ocispecDigest(data)
+	b.write(blobFile(string(d)), data)
+	return d
+}
+
+// unlist takes one referrer out of the index.
+func (b *box) unlist(d ocispec.Descriptor) {
+	idx := b.index()
+	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(x ocispec.Descriptor) bool { return x.Digest == d.Digest })
+	b.putIndex(idx)
+}
+
+// bundle is the referrer of a role's first signed statement.
+func (b *box) bundle(role string) ocispec.Descriptor {
+	for _, d := range b.referrers(role) {
+		if d.ArtifactType == bundleType {
+			return d
+		}
+	}
+	b.t.Fatalf("no bundle of %s", role)
+	return ocispec.Descriptor{}
+}
+
+func (b *box) blobAt(digest string) []byte { return b.read(blobFile(digest)) }
+
+// blobOf is what a referrer attaches.
+func (b *box) blobOf(d ocispec.Descriptor) []byte {
+	return b.blobAt(string(b.referrerManifest(d).Layers[0].Digest))
+}
+
+// graft adds the referrers of a role from another layout.
+func (b *box) graft(dir, role string) {
+	from := &box{t: b.t, dir: dir, was: map[string][]byte{}}
+	idx := b.index()
+	for _, d := range from.referrers(role) {
+		m := from.referrerManifest(d)
+		for _, digest := range []string{string(d.Digest), string(m.Layers[0].Digest)} {
+			b.write(blobFile(digest), from.blobAt(digest))
+		}
+		idx.Manifests = append(idx.Manifests, d)
+	}
 	b.putIndex(idx)
 }
 
@@ -170,18 +235,13 @@ func (b *box) attach(like ocispec.Descriptor, blob []byte) {
 // role keep accepts: what a copier, or an attacker with old files, can do.
 func Graft(t testing.TB, dst, src string, keep func(role string) bool) {
 	t.Helper()
-	from := &box{t: t, dir: src, was: map[string][]byte{}}
 	to := &box{t: t, dir: dst, was: map[string][]byte{}}
-	idx := to.index()
+	from := &box{t: t, dir: src, was: map[string][]byte{}}
+	roles := map[string]bool{}
 	for _, d := range from.referrers("") {
-		if !keep(d.Annotations[roleAnnotation]) {
-			continue
+		if r := d.Annotations[roleAnnotation]; keep(r) && !roles[r] {
+			roles[r] = true
+			to.graft(src, r)
 		}
-		m := from.referrerManifest(d)
-		for _, digest := range []string{string(d.Digest), string(m.Layers[0].Digest)} {
-			to.write(blobFile(digest), from.read(blobFile(digest)))
-		}
-		idx.Manifests = append(idx.Manifests, d)
 	}
-	to.putIndex(idx)
 }

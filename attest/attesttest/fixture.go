@@ -71,12 +71,43 @@ TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE
 SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 `
 
+// Donors are two more outputs of a signer whose clock the caller set back by
+// an hour: an earlier run of Input(t, "1.0") and an earlier version; and,
+// which needs no other time, evidence of an image of another name.
+func Donors(t testing.TB, s attest.Signer) []Donor {
+	t.Helper()
+	donor := func(name string, in attest.Input, state attest.State) Donor {
+		dir := filepath.Join(t.TempDir(), "out")
+		ev, err := attest.Build(context.Background(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := attest.Write(context.Background(), dir, ev, s); err != nil {
+			t.Fatal(err)
+		}
+		return Donor{name, dir, state}
+	}
+	earlier := Input(t, "1.0")
+	earlier.Time = earlier.Time.Add(-time.Hour)
+	return []Donor{
+		donor("an earlier run", earlier, attest.Stale),
+		donor("an earlier version", Input(t, "0.9"), attest.Stale),
+		donor("another image", Named(t, "other", "1.0"), attest.Foreign),
+	}
+}
+
 // Input is the evidence of an image of two components: libtiny, which ships
 // nothing, and tiny, whose version sets the bytes of its one program. Its
 // report has three candidates and four tests.
 func Input(t testing.TB, version string) attest.Input {
 	t.Helper()
-	img := synthetic(t, version)
+	return Named(t, "tiny", version)
+}
+
+// Named is Input of an image of another name.
+func Named(t testing.TB, name, version string) attest.Input {
+	t.Helper()
+	img := synthetic(t, name, version)
 	r := report(img.Record)
 	in := attest.Input{Image: img, Report: r, Time: Time, Builder: attest.Builder{Version: "v0.0.0-test"}}
 	for i := range r.Findings {
@@ -89,7 +120,7 @@ func Input(t testing.TB, version string) attest.Input {
 		in.Decisions = append(in.Decisions, d)
 	}
 	var err error
-	if in.VEX, err = vex.Document(r, in.Decisions, vex.Product{Name: "tiny", Digest: img.Record.Image.Manifest}, "test", Time); err != nil {
+	if in.VEX, err = vex.Document(r, in.Decisions, vex.Product{Name: name, Digest: img.Record.Image.Manifest}, "test", Time); err != nil {
 		t.Fatal(err)
 	}
 	if in.Each, err = vex.Split(in.VEX); err != nil {
@@ -155,10 +186,10 @@ func stored(t testing.TB, name string, runtime map[string]string) (*compile.Item
 	return &compile.Item{Action: compile.Action{Component: name}, Dir: dir}, files
 }
 
-func synthetic(t testing.TB, version string) *compile.Image {
+func synthetic(t testing.TB, name, version string) *compile.Image {
 	t.Helper()
 	rec := &compile.Record{
-		Spec:      compile.Spec{Name: "tiny", Platform: "linux/amd64", Profile: "openssf"},
+		Spec:      compile.Spec{Name: name, Platform: "linux/amd64", Profile: "openssf"},
 		Toolchain: compile.Toolchain{Kind: "debian", Digest: sumOf([]byte("toolchain")), Packages: []compile.Package{{Name: "gcc-12", Version: "12.2.0-14", SHA256: hex.EncodeToString(make([]byte, 32))}}},
 		Epoch:     time.Date(2022, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
@@ -209,7 +240,7 @@ func synthetic(t testing.TB, version string) *compile.Image {
 		rec.Components = append(rec.Components, cr)
 	}
 	img, err := image.Assemble(image.Config{Platform: "linux/amd64", Entrypoint: []string{"/usr/bin/tiny"}, User: "65532:65532", Created: rec.Epoch,
-		Labels: map[string]string{compile.EvidenceLabel: compile.EvidencePolicy}}, layers)
+		Labels: map[string]string{compile.EvidenceLabel: compile.EvidencePolicy, "org.opencontainers.image.title": name}}, layers)
 	if err != nil {
 		t.Fatal(err)
 	}
