@@ -14,14 +14,25 @@
 //   - confinement: it does so without root, without a writable file system,
 //     without network and without room.
 //
+// There are 78. Their ids never change: waivers, reports and signed evidence
+// name them. Where a catalogue says the same, a test refers to it: CWE, the
+// CIS Docker Benchmark 1.6.0 and NIST SP 800-190 (2017).
+//
 // # What a result means
 //
 // A test passes, or fails with every place it saw. A test that has nothing to
-// judge (no ELF file, no check declared) is not applicable, and that counts
-// as failed: an image about which nothing can be said has not been tested.
-// Only a waiver of the image's own specification, by test name, with a reason
-// and a date that has not passed, excuses a failure, and the waiver stays in
-// the result.
+// judge (no ELF file, no check declared, no build record) is not applicable,
+// and for an image of ours that counts as failed: an image about which nothing
+// can be said has not been tested. Only a waiver of the image's own
+// specification, by test name, with a reason and a date that has not passed,
+// excuses a failure, and the waiver stays in the result.
+//
+// # Images of other origin
+//
+// Any OCI image can be judged. Without a record, the tests that judge one are
+// not applicable, and Options.Spec says what the image should do. An image
+// claims to be ours by its record or by the label of its evidence policy; a
+// [Report] of one that does not counts as failed only what failed.
 //
 // # What is read
 //
@@ -29,5 +40,13 @@
 // own layers and configuration, read once and bounded, never on a directory
 // that somebody unpacked. Processes run in package sandbox, in the unpacked
 // root file system, which the test provenance/rootfs-is-the-layers compares
-// with the layers.
+// with the layers. A process that runs as configured is started once, and all
+// tests that ask for it judge the same run.
+//
+// # Blind spots
+//
+// The checks are the specification's: what none of them starts is not run. A
+// negative of stops-on-term needs a process that runs at all, so a service
+// that takes longer to settle than Bounds.Settle is asked early, once it
+// sleeps. Write protection is judged on the paths that checks touch.
 package suite
