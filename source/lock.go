@@ -34,6 +34,8 @@ type Locked struct {
 	Signers []LockedSigner `json:"signers,omitempty"`
 	Files   []LockedFile   `json:"files"`            // the archive and what was read with it
 	Origin  *Locked        `json:"origin,omitempty"` // of Component.Origin
+	// Predecessors are releases that vouched for a signer.
+	Predecessors []Locked `json:"predecessors,omitempty"`
 }
 
 // LockedSigner is who vouched for an archive.
@@ -75,6 +77,12 @@ func (t *Tree) locked() Locked {
 	if t.origin != nil {
 		o := t.origin.locked()
 		l.Origin = &o
+	}
+	for _, p := range t.earlier {
+		e := p.locked()
+		if !slices.ContainsFunc(l.Predecessors, func(o Locked) bool { return o.Version == e.Version }) {
+			l.Predecessors = append(l.Predecessors, e)
+		}
 	}
 	return l
 }
@@ -155,6 +163,11 @@ func (c *Locked) check() error {
 	}
 	if c.Name == "" || c.Version == "" {
 		return errors.New("name or version is empty")
+	}
+	for i := range c.Predecessors {
+		if err := c.Predecessors[i].check(); err != nil {
+			return err
+		}
 	}
 	if c.Origin != nil {
 		return c.Origin.check()

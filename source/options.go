@@ -29,7 +29,8 @@ type Options struct {
 	// one proof must reach the policy's grade. An empty list is an error.
 	Verifiers []Verifier
 	// Predecessors are trees of earlier releases, which Key.AuthorizedBy may
-	// name. Being trees, they were verified.
+	// name. Being trees, they were verified. Default: they are verified when
+	// they are needed, from the places that it names.
 	Predecessors []*Tree
 	// Lock is what an earlier run resolved; anything else is refused. Default:
 	// whatever the policy accepts.

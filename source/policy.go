@@ -53,6 +53,17 @@ func (c Component) Validate() error {
 			return bad("%s: origin: %v", c.Name, err)
 		}
 	}
+	for i, k := range c.Policy.Keys {
+		if k.AuthorizedBy == nil || len(k.AuthorizedBy.Places) == 0 {
+			continue
+		}
+		if k.AuthorizedBy.Version == c.Version {
+			return bad("%s: policy: keys[%d].authorizedBy: a release cannot vouch for its own signer", c.Name, i)
+		}
+		if err := c.predecessor(k).Validate(); err != nil {
+			return bad("%s: policy: keys[%d].authorizedBy: %v", c.Name, i, err)
+		}
+	}
 	return nil
 }
 

@@ -29,7 +29,7 @@ func (e *SignerError) Unwrap() error { return ErrPolicy }
 // prove asks every verifier and holds the answers against the policy. What an
 // engine says of a signer is checked here once more, so that an engine's
 // mistake is not a hole.
-func (s *session) prove(ctx context.Context, sub Subject) ([]Proof, error) {
+func (s *session) prove(ctx context.Context, sub Subject, f *found) ([]Proof, error) {
 	var proofs []Proof
 	var silent []error // engines that found no signature of their kind
 	for _, v := range s.o.Verifiers {
@@ -55,7 +55,7 @@ func (s *session) prove(ctx context.Context, sub Subject) ([]Proof, error) {
 			return nil, fmt.Errorf("%w: a proof by %s has grade %v", ErrPolicy, p.Mechanism, p.Grade)
 		}
 		if p.Grade == Signed {
-			succession, err := s.accept(sub, p)
+			succession, err := s.accept(ctx, sub, p, f)
 			if err != nil {
 				refused = append(refused, err)
 				continue
@@ -82,7 +82,7 @@ func (s *session) prove(ctx context.Context, sub Subject) ([]Proof, error) {
 
 // accept says whether a good signature counts, by the key of the policy that
 // made it, and how that key came to be accepted where it is a successor's.
-func (s *session) accept(sub Subject, p Proof) (*Succession, error) {
+func (s *session) accept(ctx context.Context, sub Subject, p Proof, f *found) (*Succession, error) {
 	fail := func(format string, a ...any) (*Succession, error) {
 		return nil, &SignerError{p.Mechanism, p.Signer, fmt.Sprintf(format, a...)}
 	}
@@ -92,7 +92,7 @@ func (s *session) accept(sub Subject, p Proof) (*Succession, error) {
 		if !k.made(p) {
 			continue
 		}
-		if last, err = s.counts(sub, k, p, fail); err == nil {
+		if last, err = s.counts(ctx, sub, k, p, f, fail); err == nil {
 			return last, nil
 		}
 	}
@@ -114,7 +114,7 @@ func (k Key) made(p Proof) bool {
 	return k.Fingerprint == p.Signer
 }
 
-func (s *session) counts(sub Subject, k Key, p Proof, fail func(string, ...any) (*Succession, error)) (*Succession, error) {
+func (s *session) counts(ctx context.Context, sub Subject, k Key, p Proof, f *found, fail func(string, ...any) (*Succession, error)) (*Succession, error) {
 	if !k.speaksFor(sub.Version) {
 		return fail("it speaks for %s, not for %s", strings.Join(k.Series, ", "), sub.Version)
 	}
@@ -133,34 +133,70 @@ func (s *session) counts(sub Subject, k Key, p Proof, fail func(string, ...any) 
 	if k.AuthorizedBy == nil {
 		return nil, nil
 	}
-	found, err := s.succession(k)
+	succession, earlier, err := s.succession(ctx, k)
 	if err != nil {
 		return fail("%v", err)
 	}
-	return found, nil
+	f.earlier = append(f.earlier, earlier)
+	return succession, nil
 }
 
 // succession finds the earlier release that authorises a key.
-func (s *session) succession(k Key) (*Succession, error) {
+func (s *session) succession(ctx context.Context, k Key) (*Succession, *Tree, error) {
+	a := *k.AuthorizedBy
+	t, err := s.predecessor(ctx, k)
+	if err != nil {
+		return nil, nil, err
+	}
+	signer := s.trusted(k, t)
+	if signer == "" {
+		return nil, nil, fmt.Errorf("release %s was not signed by another key of this policy", a.Version)
+	}
+	text, err := t.readFile(a.File)
+	if err != nil {
+		return nil, nil, fmt.Errorf("release %s: %w", a.Version, err)
+	}
+	if !names(text, k.Fingerprint) {
+		return nil, nil, fmt.Errorf("%s of release %s does not name it", a.File, a.Version)
+	}
+	return &Succession{a.Version, a.File, t.digest, signer}, t, nil
+}
+
+// predecessor is the tree of the release that authorises a key: one that was
+// given, or one that is verified now by the policy's other keys.
+func (s *session) predecessor(ctx context.Context, k Key) (*Tree, error) {
 	a := *k.AuthorizedBy
 	for _, t := range s.o.Predecessors {
-		if t == nil || t.component.Name != s.c.Name || t.component.Version != a.Version {
-			continue
+		if t != nil && t.component.Name == s.c.Name && t.component.Version == a.Version {
+			return t, nil
 		}
-		signer := s.trusted(k, t)
-		if signer == "" {
-			return nil, fmt.Errorf("release %s was not signed by another key of this policy", a.Version)
-		}
-		text, err := t.readFile(a.File)
-		if err != nil {
-			return nil, fmt.Errorf("release %s: %w", a.Version, err)
-		}
-		if !names(text, k.Fingerprint) {
-			return nil, fmt.Errorf("%s of release %s does not name it", a.File, a.Version)
-		}
-		return &Succession{a, t.digest, signer}, nil
 	}
-	return nil, fmt.Errorf("release %s, which would authorise it, was not given", a.Version)
+	if len(a.Places) == 0 {
+		return nil, fmt.Errorf("release %s, which would authorise it, was not given", a.Version)
+	}
+	c := s.c.predecessor(k)
+	o := s.o
+	if s.lock != nil {
+		o.Lock = &Lock{Format: 1, Components: s.lock.Predecessors}
+	}
+	t, err := get(ctx, c, o, s.fetch)
+	if err != nil {
+		return nil, fmt.Errorf("release %s, which would authorise it: %w", a.Version, err)
+	}
+	return t, nil
+}
+
+// predecessor is the component of the release that authorises a key, whose own
+// key cannot be that one.
+func (c Component) predecessor(k Key) Component {
+	p := Component{Name: c.Name, Version: k.AuthorizedBy.Version, Places: k.AuthorizedBy.Places, License: c.License,
+		Policy: Policy{Least: Signed, Exceptions: c.Policy.Exceptions}}
+	for _, other := range c.Policy.Keys {
+		if other.Fingerprint != k.Fingerprint || other.kind() != k.kind() {
+			p.Policy.Keys = append(p.Policy.Keys, other)
+		}
+	}
+	return p
 }
 
 // trusted is the signer of an earlier release, if a key of this policy other

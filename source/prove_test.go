@@ -167,6 +167,36 @@ func TestSuccession(t *testing.T) {
 		})
 	}
 
+	// The same, verified when it is needed, and locked with the release.
+	whole := second
+	whole.Policy.Keys = []source.Key{second.Policy.Keys[0], second.Policy.Keys[1]}
+	whole.Policy.Keys[1].AuthorizedBy = &source.Authority{Version: "1.0", File: "doc/fingerprints.txt", Places: []source.Place{{Archive: "mem:old"}}}
+	asked := o
+	asked.Verifiers = []source.Verifier{verifierFunc(func(s source.Subject) ([]source.Proof, error) {
+		signer := map[string]string{"1.0": alice, "1.1": next}[s.Version]
+		return []source.Proof{{Grade: source.Signed, Mechanism: source.OpenPGP, Signer: signer, Digest: s.Digest}}, nil
+	})}
+	got, err := source.Verify(t.Context(), whole, asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := source.NewLock(got)
+	if err != nil || len(lock.Components[0].Predecessors) != 1 || lock.Components[0].Predecessors[0].Tree != tree.Digest() {
+		t.Errorf("lock = %+v, %v", lock, err)
+	}
+	asked.Lock = lock
+	if _, err := source.Verify(t.Context(), whole, asked); err != nil {
+		t.Errorf("with the lock: %v", err)
+	}
+	lock.Components[0].Predecessors = nil
+	if _, err := source.Verify(t.Context(), whole, asked); !errors.Is(err, source.ErrPolicy) {
+		t.Errorf("with a lock that lacks the predecessor: %v, want ErrPolicy", err)
+	}
+	whole.Version = "1.0"
+	if err := whole.Validate(); !errors.Is(err, source.ErrComponent) {
+		t.Errorf("a release that vouches for itself: %v, want ErrComponent", err)
+	}
+
 	// The file that authorises must be the one that was verified.
 	name := tree.Dir() + "/doc/fingerprints.txt"
 	if err := os.Chmod(name, 0o644); err != nil {
@@ -176,7 +206,7 @@ func TestSuccession(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Predecessors = []*source.Tree{tree}
-	if _, err := source.Verify(t.Context(), second, o); !errors.Is(err, source.ErrPolicy) || !strings.Contains(err.Error(), "modified") {
+	if _, err = source.Verify(t.Context(), second, o); !errors.Is(err, source.ErrPolicy) || !strings.Contains(err.Error(), "modified") {
 		t.Errorf("Verify with a touched predecessor = %v, want it refused as modified", err)
 	}
 }

@@ -145,8 +145,8 @@ type Key struct {
 	// the time of a signature is its maker's word.
 	Revoked string `json:"revoked,omitempty"`
 	// AuthorizedBy is a file of an earlier release that names this key, which
-	// counts only when that release is among Options.Predecessors and was
-	// signed by another key of this policy.
+	// counts only when that release is verified and signed by another key of
+	// this policy.
 	AuthorizedBy *Authority `json:"authorizedBy,omitempty"`
 }
 
@@ -156,6 +156,9 @@ type Key struct {
 type Authority struct {
 	Version string `json:"version"` // of the same component
 	File    string `json:"file"`    // slash-separated path in its tree
+	// Places are where that release may be had, to be verified by the other
+	// keys of the policy. Default: it is among Options.Predecessors.
+	Places []Place `json:"places,omitempty"`
 }
 
 // Exception accepts one named weakness until a date; it is recorded in the
@@ -188,9 +191,10 @@ type Proof struct {
 
 // Succession is how an earlier release vouches for a signer.
 type Succession struct {
-	Authority
-	Tree   string `json:"tree"`   // digest of the earlier release's tree
-	Signer string `json:"signer"` // who signed it
+	Version string `json:"version"`
+	File    string `json:"file"`
+	Tree    string `json:"tree"`   // digest of the earlier release's tree
+	Signer  string `json:"signer"` // who signed it
 }
 
 // Transport opens a location. It moves bytes and vouches for nothing. The
@@ -212,6 +216,7 @@ type Tree struct {
 	root      fs.FS
 	files     []LockedFile
 	origin    *Tree
+	earlier   []*Tree // that vouched for a signer
 	report    *tagmatch.Report
 }
 

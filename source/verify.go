@@ -119,6 +119,8 @@ type found struct {
 	hex    string
 	proofs []Proof
 	parts  []part
+
+	earlier []*Tree // releases that vouched for a signer
 }
 
 // part is one file of a place.
@@ -191,7 +193,7 @@ func (s *session) judge(ctx context.Context, p Place, mode reuse) (*found, error
 	if err != nil {
 		return nil, err
 	}
-	if f.proofs, err = s.prove(ctx, sub); err != nil {
+	if f.proofs, err = s.prove(ctx, sub, f); err != nil {
 		return nil, err
 	}
 	if err := s.locked(f, sub); err != nil {
@@ -397,7 +399,7 @@ func (s *session) tree(ctx context.Context, f *found) (*Tree, error) {
 	if s.lock != nil && s.lock.Tree != m.digest {
 		return nil, fmt.Errorf("%w: the tree is %s, the lock says %s", ErrLocked, m.digest, s.lock.Tree)
 	}
-	t := &Tree{component: s.c, digest: m.digest, files: f.files(), archive: "sha256:" + f.hex, proofs: f.proofs,
+	t := &Tree{component: s.c, digest: m.digest, files: f.files(), earlier: f.earlier, archive: "sha256:" + f.hex, proofs: f.proofs,
 		place: f.place, epoch: m.epoch, dir: dir, root: os.DirFS(dir)}
 	if s.c.Origin != nil {
 		if err := s.match(ctx, t); err != nil {

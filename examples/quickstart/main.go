@@ -21,6 +21,8 @@ import (
 	"github.com/cleanstart/cleanstart/compile/local"
 	"github.com/cleanstart/cleanstart/examples/internal/pipeline"
 	"github.com/cleanstart/cleanstart/examples/internal/progress"
+	"github.com/cleanstart/cleanstart/source"
+	"github.com/cleanstart/cleanstart/source/mirror"
 )
 
 // builtin is what a run without flags uses, so that the program needs no file
@@ -46,9 +48,13 @@ func run(ctx context.Context, args []string) error {
 	advisories := flags.String("advisories", "", "directory of OSV records (default: a small set, built in)")
 	cache := flags.String("cache", "", "cache directory (default: in the user's)")
 	key := flags.String("key", "", "PEM private key to sign with; its password in COSIGN_PASSWORD (default: a new one)")
+	lock := flags.String("lock", "", "file to write what was resolved to: every digest, tag and signer")
+	locked := flags.String("locked", "", "lock file of an earlier run; anything else than it holds is refused")
+	mirrorDir := flags.String("mirror", "", "directory of archives by digest, as -fill makes; asked first for what -locked names")
+	fill := flags.String("fill", "", "directory to fill with every archive and signature that was resolved")
 	flags.Parse(args)
 	if *out == "" || flags.NArg() > 0 {
-		return fmt.Errorf("usage: quickstart -out DIR [-spec FILE] [-advisories DIR] [-cache DIR] [-key FILE]")
+		return fmt.Errorf("usage: quickstart -out DIR [-spec FILE] [-advisories DIR] [-cache DIR] [-key FILE] [-lock FILE | -locked FILE] [-mirror DIR] [-fill DIR]")
 	}
 	if *cache == "" {
 		dir, err := pipeline.DefaultCache()
@@ -80,13 +86,22 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	board := progress.New(os.Stderr)
-	workshop, err := pipeline.Open(ctx, pipeline.Settings{Cache: *cache, Now: now, Board: board})
+	settings := pipeline.Settings{Cache: *cache, Now: now, Board: board, Mirror: *mirrorDir}
+	if *locked != "" {
+		if settings.Lock, err = source.ReadLock(os.DirFS(filepath.Dir(*locked)), filepath.Base(*locked)); err != nil {
+			return err
+		}
+	}
+	workshop, err := pipeline.Open(ctx, settings)
 	if err != nil {
 		return err
 	}
 	defer workshop.Close()
 	built, err := workshop.Build(ctx, spec, files)
 	if err != nil {
+		return err
+	}
+	if err := keep(ctx, built, *lock, *fill, filepath.Join(*cache, "source", "archives")); err != nil {
 		return err
 	}
 	judged, err := workshop.Judge(ctx, built.Image, osv)
@@ -99,4 +114,24 @@ func run(ctx context.Context, args []string) error {
 	board.Close()
 	pipeline.Summary(os.Stdout, judged, *out)
 	return judged.Err()
+}
+
+// keep writes the lock of what was built from, and fills a mirror with it.
+func keep(ctx context.Context, built *pipeline.Built, lock, dir, archives string) error {
+	if lock == "" && dir == "" {
+		return nil
+	}
+	l, err := source.NewLock(built.Trees...)
+	if err != nil {
+		return err
+	}
+	if lock != "" {
+		if err := l.Write(lock); err != nil {
+			return err
+		}
+	}
+	if dir == "" {
+		return nil
+	}
+	return mirror.Fill(ctx, dir, l, mirror.Transport{Files: os.DirFS(archives)})
 }

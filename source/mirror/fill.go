@@ -40,6 +40,9 @@ func Fill(ctx context.Context, dir string, lock *source.Lock, from Transport) er
 		if c.Origin != nil {
 			fill(c.Origin)
 		}
+		for i := range c.Predecessors {
+			fill(&c.Predecessors[i])
+		}
 	}
 	for i := range lock.Components {
 		fill(&lock.Components[i])

@@ -21,10 +21,7 @@ import (
 	"github.com/cleanstart/cleanstart/compile/toolchain"
 	"github.com/cleanstart/cleanstart/examples/internal/progress"
 	"github.com/cleanstart/cleanstart/source"
-	"github.com/cleanstart/cleanstart/source/archive"
-	"github.com/cleanstart/cleanstart/source/checksum"
 	"github.com/cleanstart/cleanstart/source/debian"
-	"github.com/cleanstart/cleanstart/source/openpgp"
 )
 
 // Workshop is this machine made ready to build: the cache, the Debian
@@ -35,6 +32,8 @@ type Workshop struct {
 	board   *progress.Board
 	archive *debian.Archive
 	store   *store.Store
+	lock    *source.Lock
+	mirror  string
 
 	toolchains map[string]*compile.Toolchain // by the packages asked for
 	mu         sync.Mutex
@@ -45,6 +44,12 @@ type Settings struct {
 	Cache string    // directory; made when missing
 	Now   time.Time // judges signatures, exceptions, waivers, releases
 	Board *progress.Board
+	// Lock is what an earlier run resolved; anything else is refused. Default:
+	// whatever the specification's policies accept.
+	Lock *source.Lock
+	// Mirror is a directory filled by mirror.Fill, for mirror: places and for
+	// what a lock names. Default: the archives in the cache.
+	Mirror string
 }
 
 // DefaultCache is the folder of the user's cache directory that the examples
@@ -79,7 +84,10 @@ func Open(ctx context.Context, s Settings) (*Workshop, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Workshop{cache: cache, now: s.Now, board: s.Board, archive: deb, store: st,
+	if s.Mirror == "" {
+		s.Mirror = filepath.Join(cache, "source", "archives")
+	}
+	return &Workshop{cache: cache, now: s.Now, board: s.Board, archive: deb, store: st, lock: s.Lock, mirror: s.Mirror,
 		toolchains: map[string]*compile.Toolchain{}}, nil
 }
 
@@ -91,6 +99,7 @@ type Built struct {
 	Image *compile.Image
 	Hits  []string // components taken from the store, in order of completion
 	Made  []string // components built now
+	Trees []*source.Tree
 }
 
 // Build verifies the sources of a specification, prepares the toolchain at
@@ -107,67 +116,14 @@ func (w *Workshop) Build(ctx context.Context, spec *compile.Spec, keys fs.FS) (*
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return w.compile(ctx, spec, trees, tools)
-}
-
-// sources verifies every component, two at a time.
-func (w *Workshop) sources(ctx context.Context, spec *compile.Spec, keys fs.FS) (map[string]*source.Tree, error) {
-	opts := source.Options{
-		Cache: filepath.Join(w.cache, "source"),
-		Keys:  keys,
-		Transports: map[string]source.Transport{
-			"debian": w.archive,
-			"https":  &archive.Transport{},
-			"http":   &archive.Transport{},
-			"file":   &archive.Transport{},
-		},
-		Verifiers: []source.Verifier{openpgp.Verifier{}, checksum.Verifier{}},
-		Now:       w.now,
-	}
-	var mu sync.Mutex
-	trees := map[string]*source.Tree{}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(2)
-	for _, c := range spec.Components {
-		g.Go(func() error {
-			task := w.board.Start("verify " + c.Name + " " + c.Version)
-			o := opts
-			o.Events = &source.Events{Fetched: func(_ source.Component, _ string, have, total int64) {
-				if total > 0 {
-					task.Note("%d of %d KiB", have>>10, total>>10)
-				} else {
-					task.Note("%d KiB", have>>10)
-				}
-			}}
-			t, err := source.Verify(gctx, c.Component, o)
-			if err != nil {
-				task.Fail()
-				return err
-			}
-			task.Done("%s", describe(t))
-			mu.Lock()
-			trees[c.Name] = t
-			mu.Unlock()
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
+	built, err := w.compile(ctx, spec, trees, tools)
+	if err != nil {
 		return nil, err
 	}
-	return trees, nil
-}
-
-// describe is one line on why a tree is believed.
-func describe(t *source.Tree) string {
-	ps := t.Proofs()
-	if len(ps) == 0 {
-		return "no proof"
+	for _, c := range spec.Components {
+		built.Trees = append(built.Trees, trees[c.Name])
 	}
-	p := ps[0]
-	if p.Signer == "" {
-		return fmt.Sprintf("%s by %s", p.Grade, p.Mechanism)
-	}
-	return fmt.Sprintf("%s by %s", p.Grade, p.Signer)
+	return built, nil
 }
 
 // toolchain fetches and unpacks the compiler's root, once per set of packages.
