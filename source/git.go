@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -18,7 +19,12 @@ func (s *session) snapshot(ctx context.Context, file string, sub *Subject) error
 	defer f.Close()
 	limits := gitsnap.Limits{Bytes: s.o.Limits.Tree, Files: s.o.Limits.Files, Depth: s.o.Limits.Depth}
 	snap, err := gitsnap.Read(ctx, f, limits)
-	if err != nil {
+	switch {
+	case errors.Is(err, gitsnap.ErrTooLarge):
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case errors.Is(err, gitsnap.ErrFormat), errors.Is(err, gitsnap.ErrCollision):
+		return fmt.Errorf("%w: %w", ErrFormat, err)
+	case err != nil:
 		return err
 	}
 	p := s.c.Policy
