@@ -45,8 +45,8 @@
 //
 // # Blind spots
 //
-// The checks are the specification's: what none of them starts is not run. A
-// negative of stops-on-term needs a process that runs at all, so a service
-// that takes longer to settle than Bounds.Settle is asked early, once it
-// sleeps. Write protection is judged on the paths that checks touch.
+// The checks are the specification's: what none of them starts is not run, and
+// what it would write, ask of the kernel or leave running is not seen. A
+// service is asked to stop once it sleeps after Bounds.Settle: one that sleeps
+// while it still starts is asked too early, and fails for it.
 package suite

@@ -76,14 +76,19 @@ func feature(name string, want analyze.Verdict, title, why string, refs ...strin
 				return notApplicable("the image holds no ELF file")
 			}
 			var wrong []string
+			known := false
 			for _, e := range s.ELF {
 				f, ok := s.Protection[e.Path][name]
 				if !ok {
 					f.Detail = "not examined"
 				}
+				known = known || f.Verdict != analyze.Unknown
 				if f.Verdict != want {
 					wrong = append(wrong, strings.TrimSuffix(fmt.Sprintf("%s: %s is %s: %s", e.Path, name, f.Verdict, f.Detail), ": "))
 				}
+			}
+			if s.Record == nil && !known {
+				return notApplicable("no build record") // of which some facts are read
 			}
 			return verdict(wrong, "%d ELF files", len(s.ELF))
 		},
@@ -111,6 +116,9 @@ func eachELF(s *Subject, check func(e ELF) string) Outcome {
 }
 
 func examined(_ context.Context, s *Subject) Outcome {
+	if s.Record == nil && len(s.Protection) == 0 {
+		return notApplicable("no hardening facts were given")
+	}
 	return eachELF(s, func(e ELF) string {
 		if len(s.Protection[e.Path]) == 0 {
 			return "was not examined"

@@ -75,7 +75,7 @@ int main(int argc, char **argv) {
 `
 
 // compileProgram compiles the program on this machine.
-func compileProgram(t *testing.T) []byte {
+func compileProgram(t testing.TB) []byte {
 	t.Helper()
 	gcc, err := exec.LookPath("gcc")
 	if err != nil {
