@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -25,7 +24,7 @@ var (
 	bucketImages   = []byte("images")   // image number → Image
 	bucketNames    = []byte("names")    // name → number of the live image
 	bucketRetired  = []byte("retired")  // name, NUL, digest → number
-	bucketPairs    = []byte("pairs")    // folded name, NUL, version, NUL, purl, NUL, name → pair number
+	bucketPairs    = []byte("pairs")    // folded name, NUL, version, NUL, purl, NUL, name (, NUL, ecosystem) → pair number
 	bucketPURLs    = []byte("purls")    // base purl, NUL, key of the pair → nothing
 	bucketPostings = []byte("postings") // pair number, high half of image number → container
 	bucketCursors  = []byte("cursors")  // feed → cursor
@@ -171,6 +170,9 @@ func post(tx *bbolt.Tx, img *Image, change func(container, uint16) container) er
 func pairNumber(tx *bbolt.Tx, c Component) (uint32, error) {
 	pairs := tx.Bucket(bucketPairs)
 	key := join(strings.ToLower(c.Name), c.Version, c.PURL, c.Name)
+	if c.Ecosystem != "" {
+		key = append(append(key, 0), c.Ecosystem...)
+	}
 	if v := pairs.Get(key); len(v) == 4 {
 		return binary.BigEndian.Uint32(v), nil
 	}
@@ -229,9 +231,7 @@ func (b *Bolt) Versions(ctx context.Context, name, purl string) ([]Posting, erro
 	if err != nil {
 		return nil, fmt.Errorf("inventory: versions of %s %s: %w", name, purl, err)
 	}
-	slices.SortFunc(out, func(a, b Posting) int {
-		return cmp.Or(cmp.Compare(a.Component, b.Component), cmp.Compare(a.Version, b.Version), cmp.Compare(a.PURL, b.PURL))
-	})
+	slices.SortFunc(out, Posting.Compare)
 	return out, nil
 }
 
@@ -252,10 +252,13 @@ func withPrefix(b *bbolt.Bucket, prefix []byte, cut bool) [][]byte {
 func posting(tx *bbolt.Tx, key []byte) (Posting, error) {
 	part := strings.Split(string(key), "\x00")
 	pair := tx.Bucket(bucketPairs).Get(key)
-	if len(part) != 4 || len(pair) != 4 {
+	if len(part) < 4 || len(part) > 5 || len(pair) != 4 {
 		return Posting{}, fmt.Errorf("the index is damaged at %q", key)
 	}
 	p := Posting{Component: part[3], Version: part[1], PURL: part[2]}
+	if len(part) == 5 {
+		p.Ecosystem = part[4]
+	}
 	c := tx.Bucket(bucketPostings).Cursor()
 	for k, v := c.Seek(pair); bytes.HasPrefix(k, pair); k, v = c.Next() {
 		set := container(v)

@@ -34,14 +34,19 @@ type Image struct {
 
 // Component is one component of an image, by the digests that show whether it
 // was built anew.
+//
+// A component of an image that was not built here, known from somebody's bill
+// of materials, has no Key, Output, Layer and Needs. Either every component of
+// an image has Key and Output, or none has.
 type Component struct {
-	Name    string   `json:"name"`
-	Version string   `json:"version"`
-	PURL    string   `json:"purl,omitempty"`
-	Needs   []string `json:"needs,omitempty"`
-	Key     string   `json:"key"`             // of its action
-	Output  string   `json:"output"`          // digest of what the action gave
-	Layer   string   `json:"layer,omitempty"` // digest of its layer, "" where it ships no file
+	Ecosystem string   `json:"ecosystem,omitempty"` // as OSV spells it, "" for upstream's own numbering
+	Name      string   `json:"name"`
+	Version   string   `json:"version"`
+	PURL      string   `json:"purl,omitempty"`
+	Needs     []string `json:"needs,omitempty"`
+	Key       string   `json:"key,omitempty"`    // of its action
+	Output    string   `json:"output,omitempty"` // digest of what the action gave
+	Layer     string   `json:"layer,omitempty"`  // digest of its layer, "" where it ships no file
 }
 
 // Component finds a component by name.
@@ -76,6 +81,9 @@ func FromRecord(rec *compile.Record, added time.Time) (*Image, error) {
 	if err := img.Check(); err != nil {
 		return nil, err
 	}
+	if !img.Built() {
+		return nil, fmt.Errorf("image %q: the record shows no action", img.Name)
+	}
 	return img, nil
 }
 
@@ -92,30 +100,54 @@ func (i *Image) Check() error {
 	case len(i.Components) == 0:
 		return bad("has no component, so no advisory could ever match it")
 	}
+	built := i.Built()
 	seen := map[string]bool{}
 	for _, c := range i.Components {
-		if c.Name == "" || c.Version == "" || control(c.Name+c.Version+c.PURL) {
-			return bad("component %q has no name or no version", c.Name)
+		if err := c.check(built); err != nil {
+			return bad("component %q %w", c.Name, err)
 		}
-		if c.Key == "" || c.Output == "" {
-			return bad("component %s has no key or no output", c.Name)
-		}
-		if seen[c.Name] {
+		if id := c.identity(built); seen[id] {
 			return bad("component %s is there twice", c.Name)
-		}
-		if c.PURL != "" {
-			if _, err := basePURL(c.PURL); err != nil {
-				return bad("component %s: %w", c.Name, err)
-			}
+		} else {
+			seen[id] = true
 		}
 		for _, n := range c.Needs {
-			if !seen[n] {
+			if !seen[n] || n == c.Name {
 				return bad("component %s needs %s, which does not stand before it", c.Name, n)
 			}
 		}
-		seen[c.Name] = true
 	}
 	return nil
+}
+
+// Built reports whether the image comes with the evidence of its build.
+func (i *Image) Built() bool {
+	return slices.ContainsFunc(i.Components, func(c Component) bool { return c.Key != "" || c.Output != "" || len(c.Needs) > 0 })
+}
+
+func (c *Component) check(built bool) error {
+	switch {
+	case c.Name == "" || c.Version == "":
+		return errors.New("has no name or no version")
+	case control(c.Name) || control(c.Version) || control(c.PURL) || control(c.Ecosystem):
+		return errors.New("holds control characters")
+	case built && (c.Key == "" || c.Output == ""):
+		return errors.New("has no key or no output")
+	}
+	if c.PURL == "" {
+		return nil
+	}
+	_, err := basePURL(c.PURL)
+	return err
+}
+
+// identity is what may be in an image once: a name where it was built here; a
+// bill of materials may list several versions of one.
+func (c *Component) identity(built bool) string {
+	if built {
+		return c.Name
+	}
+	return strings.Join([]string{c.Ecosystem, c.Name, c.Version, c.PURL}, "\x00")
 }
 
 func control(s string) bool {
@@ -125,6 +157,7 @@ func control(s string) bool {
 // Posting is one distinct (component, version) and the live images that hold
 // it, in order of their numbers.
 type Posting struct {
+	Ecosystem string
 	Component string
 	Version   string
 	PURL      string
@@ -146,7 +179,8 @@ var ErrRetired = errors.New("the image was retired")
 type Index interface {
 	// Versions are the distinct versions in live images of the components of
 	// this name, case ignored, or whose package URL has this type, namespace and
-	// name. Either may be empty. Sorted by component, version and package URL.
+	// name. Either may be empty. Sorted by component, version, package URL and
+	// ecosystem.
 	Versions(ctx context.Context, name, purl string) ([]Posting, error)
 	// Image is the live image of that number, or ErrNotFound.
 	Image(ctx context.Context, id ID) (*Image, error)

@@ -1,0 +1,202 @@
+package packed
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/maphash"
+	"slices"
+	"sync"
+)
+
+// dict gives numbers to distinct keys as they come in from several goroutines.
+// It is cut into shards, so that they seldom wait for each other; a number is
+// its key's place in a shard and the shard. Which numbers are given depends on
+// the order of arrival, so they are replaced by ranks before anything is
+// written.
+type dict struct {
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+const shards = 64
+
+// shard is an open-addressed table over one arena of keys: no pointer in it, so
+// that a collector has nothing to follow.
+type shard struct {
+	mu     sync.Mutex
+	slots  []uint64 // upper half of the hash | place+1
+	ends   []uint32 // of the keys in the arena
+	counts []uint32
+	arena  []byte
+	_      [64]byte // shards do not share a cache line
+}
+
+func newDict() *dict { return &dict{seed: maphash.MakeSeed()} }
+
+// number is the key's number; fresh where it was given now. It counts the call.
+func (d *dict) number(key []byte) (n uint32, fresh bool) {
+	h := maphash.Bytes(d.seed, key)
+	i := h % shards
+	s := &d.shards[i]
+	s.mu.Lock()
+	place, fresh := s.place(d.seed, h, key)
+	s.counts[place]++
+	s.mu.Unlock()
+	return place*shards + uint32(i), fresh
+}
+
+func (s *shard) place(seed maphash.Seed, h uint64, key []byte) (uint32, bool) {
+	if 4*len(s.ends) >= 3*len(s.slots) {
+		s.grow(seed)
+	}
+	mask := uint64(len(s.slots) - 1)
+	tag := h &^ (1<<32 - 1)
+	for i := (h / shards) & mask; ; i = (i + 1) & mask {
+		switch v := s.slots[i]; {
+		case v == 0:
+			n := uint32(len(s.ends))
+			s.arena = append(s.arena, key...)
+			s.ends = append(s.ends, uint32(len(s.arena)))
+			s.counts = append(s.counts, 0)
+			s.slots[i] = tag | uint64(n+1)
+			return n, true
+		case v&^(1<<32-1) == tag:
+			if n := uint32(v) - 1; bytes.Equal(s.key(n), key) {
+				return n, false
+			}
+		}
+	}
+}
+
+func (s *shard) key(n uint32) []byte {
+	begin := uint32(0)
+	if n > 0 {
+		begin = s.ends[n-1]
+	}
+	return s.arena[begin:s.ends[n]]
+}
+
+func (s *shard) grow(seed maphash.Seed) {
+	s.slots = make([]uint64, max(1024, 2*len(s.slots)))
+	mask := uint64(len(s.slots) - 1)
+	for n := range uint32(len(s.ends)) {
+		h := maphash.Bytes(seed, s.key(n))
+		i := (h / shards) & mask
+		for s.slots[i] != 0 {
+			i = (i + 1) & mask
+		}
+		s.slots[i] = h&^(1<<32-1) | uint64(n+1)
+	}
+}
+
+func (d *dict) key(n uint32) []byte { return d.shards[n%shards].key(n / shards) }
+
+func (d *dict) count(n uint32) uint32 { return d.shards[n%shards].counts[n/shards] }
+
+// len is the number of keys.
+func (d *dict) len() int {
+	n := 0
+	for i := range d.shards {
+		n += len(d.shards[i].ends)
+	}
+	return n
+}
+
+// bound is above every number.
+func (d *dict) bound() int {
+	n := 0
+	for i := range d.shards {
+		n = max(n, len(d.shards[i].ends))
+	}
+	return n * shards
+}
+
+// sorted are all numbers by their keys.
+func (d *dict) sorted() []uint32 {
+	all := make([]uint32, 0, d.len())
+	for i := range d.shards {
+		for n := range uint32(len(d.shards[i].ends)) {
+			all = append(all, n*shards+uint32(i))
+		}
+	}
+	slices.SortFunc(all, func(a, b uint32) int { return bytes.Compare(d.key(a), d.key(b)) })
+	return all
+}
+
+// freeze lets go of the tables, which nobody asks any more.
+func (d *dict) freeze() {
+	for i := range d.shards {
+		d.shards[i].slots = nil
+	}
+}
+
+// packages are the two levels of the dictionary: packages, and the versions of
+// each. A version's key begins with the number of its package.
+type packages struct{ groups, pairs *dict }
+
+// ranks is the final order: packages by name, ecosystem and package URL;
+// versions within them; and versions by how many images hold them.
+type ranks struct {
+	groups []uint32 // numbers of packages, in order
+	first  []uint32 // of each package its first pair, and the end
+	pairs  []uint32 // numbers of versions, in order
+	final  []uint32 // number of a version → its place in pairs
+	popul  []uint32 // place in pairs → place by popularity
+	byPop  []uint32 // place by popularity → place in pairs
+
+	groupEnds []uint64 // of the packages' blocks of versions, once they are written
+}
+
+func (p packages) rank(each func(parts int, do func(part int))) ranks {
+	p.groups.freeze()
+	p.pairs.freeze()
+	r := ranks{groups: p.groups.sorted()}
+	place := make([]uint32, p.groups.bound())
+	for i, g := range r.groups {
+		place[g] = uint32(i)
+	}
+	// Pairs go to their packages by counting, and are sorted there.
+	r.first = make([]uint32, len(r.groups)+1)
+	group := func(s *shard, n uint32) uint32 { return place[binary.LittleEndian.Uint32(s.key(n))] }
+	for i := range p.pairs.shards {
+		s := &p.pairs.shards[i]
+		for n := range uint32(len(s.ends)) {
+			r.first[group(s, n)+1]++
+		}
+	}
+	for i := range r.groups {
+		r.first[i+1] += r.first[i]
+	}
+	r.pairs = make([]uint32, p.pairs.len())
+	next := slices.Clone(r.first)
+	for i := range p.pairs.shards {
+		s := &p.pairs.shards[i]
+		for n := range uint32(len(s.ends)) {
+			g := group(s, n)
+			r.pairs[next[g]] = n*shards + uint32(i)
+			next[g]++
+		}
+	}
+	const parts = 16
+	each(parts, func(part int) {
+		for g := part * len(r.groups) / parts; g < (part+1)*len(r.groups)/parts; g++ {
+			slices.SortFunc(r.pairs[r.first[g]:r.first[g+1]], func(a, b uint32) int {
+				return bytes.Compare(p.pairs.key(a)[4:], p.pairs.key(b)[4:])
+			})
+		}
+	})
+	r.final = make([]uint32, p.pairs.bound())
+	order := make([]uint64, len(r.pairs))
+	for i, n := range r.pairs {
+		r.final[n] = uint32(i)
+		order[i] = uint64(^p.pairs.count(n))<<32 | uint64(i)
+	}
+	slices.Sort(order)
+	r.popul = make([]uint32, len(r.pairs))
+	r.byPop = make([]uint32, len(r.pairs))
+	for i, o := range order {
+		r.byPop[i] = uint32(o)
+		r.popul[uint32(o)] = uint32(i)
+	}
+	return r
+}
