@@ -298,7 +298,7 @@ func (p Place) location(policy Policy) string {
 	case !isGit(p.Archive):
 		return p.Archive
 	case policy.Tag != "":
-		return p.Archive + "#tag=" + policy.Tag
+		return p.Archive + "#tag=" + strings.ReplaceAll(policy.Tag, "%", "%25")
 	}
 	return p.Archive + "#commit=" + policy.Commit
 }
