@@ -13,6 +13,14 @@
 // It also evaluates the conditions of the kinds file, macro and platform, and
 // recognises the fixed form of a function by the hash of its tokens ([Bodies]).
 //
+// # Rules
+//
+// [Rules] are checks of the same units by their syntax trees: deprecated
+// interfaces, calls that overflow, weak cryptography, results that nobody
+// takes. [Check] runs them over one unit, [ScanComponent] over all of a
+// component. What they find is reported with its CWE; it never decides about
+// a CVE, and what they do not find is no proof.
+//
 // # Blind spots
 //
 // Whether an object was linked, whether a call was inlined or is reachable,

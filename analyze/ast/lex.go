@@ -42,6 +42,14 @@ type unit struct {
 	blank    [][2]int         // the directives in src
 	at       map[string][]int // where the names asked for are, indices into tokens
 	wanted   map[string]bool
+	markers  []marker
+}
+
+// marker is one line marker: the line after it is line of file.
+type marker struct {
+	at   int // its own line in the unit, from 1
+	file string
+	line int
 }
 
 // code is the text without directives, line for line.
@@ -73,6 +81,7 @@ func lex(src []byte, macros, names map[string]bool) *unit {
 	known := map[string]int32{"": 0}
 	u.files = []string{""}
 	file, start := int32(0), true
+	line, counted := 1, 0 // the line of the byte at counted
 	for i := 0; i < len(src); {
 		c := src[i]
 		switch {
@@ -109,6 +118,9 @@ func lex(src []byte, macros, names map[string]bool) *unit {
 			end = min(end, len(src))
 			u.blank = append(u.blank, [2]int{i, end})
 			if name, ok := u.directive(src[i+1 : end]); ok {
+				line += bytes.Count(src[counted:i], []byte{'\n'})
+				counted = i
+				u.markers = append(u.markers, marker{line, name, markedLine(src[i+1 : end])})
 				id, seen := known[name]
 				if !seen {
 					id = int32(len(u.files))
@@ -163,6 +175,19 @@ func (u *unit) directive(b []byte) (file string, marker bool) {
 		u.restores = u.restores || bytes.Contains(rest, []byte("pop_macro"))
 	}
 	return "", false
+}
+
+// markedLine is the number in a line marker.
+func markedLine(b []byte) int {
+	b = bytes.TrimPrefix(bytes.TrimLeft(b, " \t"), []byte("line"))
+	n := 0
+	for _, c := range bytes.TrimLeft(b, " \t") {
+		if !digit(c) || n > 1<<28 {
+			break
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n
 }
 
 func cutIdent(b []byte) (ident, rest []byte) {
