@@ -119,16 +119,12 @@ func statement(d *Decision, f *analyze.Finding, p Product) (govex.Statement, err
 	for _, a := range d.Aliases {
 		s.Vulnerability.Aliases = append(s.Vulnerability.Aliases, govex.VulnerabilityID(a))
 	}
-	lines := []string{"rule " + d.Rule}
+	lines := []string{"rule " + d.Rule, d.Reason} // not an impact statement: the schema takes that or a justification
 	switch d.Status {
 	case govex.StatusNotAffected:
 		s.Justification = d.Justification
-		s.ImpactStatement = d.Reason
 	case govex.StatusAffected:
-		lines = append(lines, d.Reason)
 		s.ActionStatement = action(f)
-	default:
-		lines = append(lines, d.Reason)
 	}
 	if d.Quote != "" {
 		lines = append(lines, "upstream: “"+d.Quote+"”")
