@@ -162,8 +162,10 @@ func (p *Portfolio) Advisory(i int) Advisory {
 // rng is a small generator of random numbers that can begin anywhere.
 type rng uint64
 
+// splitmix begins at a state far from that of other seeds.
 func splitmix(seed uint64) *rng {
-	r := rng(seed * 0x9e3779b97f4a7c15)
+	r := rng(seed)
+	r = rng(r.next())
 	return &r
 }
 

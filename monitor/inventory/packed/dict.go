@@ -24,23 +24,30 @@ const shards = 64
 // that a collector has nothing to follow.
 type shard struct {
 	mu     sync.Mutex
-	slots  []uint64 // upper half of the hash | place+1
+	slots  []slot
 	ends   []uint32 // of the keys in the arena
-	counts []uint32
+	counts []uint32 // set when everything is there
 	arena  []byte
 	_      [64]byte // shards do not share a cache line
 }
 
+// slot is what is needed to tell whether a key is the one: one look into memory
+// beside the arena. An empty one has no place.
+type slot struct {
+	tag        uint32 // upper half of the hash
+	place      uint32 // plus one
+	begin, end uint32 // of the key in the arena
+}
+
 func newDict() *dict { return &dict{seed: maphash.MakeSeed()} }
 
-// number is the key's number; fresh where it was given now. It counts the call.
+// number is the key's number; fresh where it was given now.
 func (d *dict) number(key []byte) (n uint32, fresh bool) {
 	h := maphash.Bytes(d.seed, key)
 	i := h % shards
 	s := &d.shards[i]
 	s.mu.Lock()
 	place, fresh := s.place(d.seed, h, key)
-	s.counts[place]++
 	s.mu.Unlock()
 	return place*shards + uint32(i), fresh
 }
@@ -50,20 +57,17 @@ func (s *shard) place(seed maphash.Seed, h uint64, key []byte) (uint32, bool) {
 		s.grow(seed)
 	}
 	mask := uint64(len(s.slots) - 1)
-	tag := h &^ (1<<32 - 1)
+	tag := uint32(h >> 32)
 	for i := (h / shards) & mask; ; i = (i + 1) & mask {
-		switch v := s.slots[i]; {
-		case v == 0:
-			n := uint32(len(s.ends))
+		v := &s.slots[i]
+		if v.place == 0 {
+			*v = slot{tag, uint32(len(s.ends)) + 1, uint32(len(s.arena)), uint32(len(s.arena) + len(key))}
 			s.arena = append(s.arena, key...)
-			s.ends = append(s.ends, uint32(len(s.arena)))
-			s.counts = append(s.counts, 0)
-			s.slots[i] = tag | uint64(n+1)
-			return n, true
-		case v&^(1<<32-1) == tag:
-			if n := uint32(v) - 1; bytes.Equal(s.key(n), key) {
-				return n, false
-			}
+			s.ends = append(s.ends, v.end)
+			return v.place - 1, true
+		}
+		if v.tag == tag && bytes.Equal(s.arena[v.begin:v.end], key) {
+			return v.place - 1, false
 		}
 	}
 }
@@ -77,15 +81,18 @@ func (s *shard) key(n uint32) []byte {
 }
 
 func (s *shard) grow(seed maphash.Seed) {
-	s.slots = make([]uint64, max(1024, 2*len(s.slots)))
+	old := s.slots
+	s.slots = make([]slot, max(256, 2*len(old)))
 	mask := uint64(len(s.slots) - 1)
-	for n := range uint32(len(s.ends)) {
-		h := maphash.Bytes(seed, s.key(n))
-		i := (h / shards) & mask
-		for s.slots[i] != 0 {
+	for _, v := range old {
+		if v.place == 0 {
+			continue
+		}
+		i := (maphash.Bytes(seed, s.arena[v.begin:v.end]) / shards) & mask
+		for s.slots[i].place != 0 {
 			i = (i + 1) & mask
 		}
-		s.slots[i] = h&^(1<<32-1) | uint64(n+1)
+		s.slots[i] = v
 	}
 }
 
@@ -128,6 +135,55 @@ func (d *dict) freeze() {
 	for i := range d.shards {
 		d.shards[i].slots = nil
 	}
+}
+
+// tally sums up how often each number was given, as several counted it by
+// number; a list may end before the last one.
+func (d *dict) tally(lists [][]uint32) {
+	for i := range d.shards {
+		s := &d.shards[i]
+		s.counts = make([]uint32, len(s.ends))
+		for _, l := range lists {
+			for n := range s.counts {
+				if k := n*shards + i; k < len(l) {
+					s.counts[n] += l[k]
+				}
+			}
+		}
+	}
+}
+
+// recent remembers the numbers of components that one goroutine saw last, so
+// that most of them cost one look into memory and no lock. What is remembered
+// is compared byte by byte.
+type recent struct {
+	seed  maphash.Seed
+	lines []recentLine
+}
+
+type recentLine struct {
+	number uint32
+	len    uint8 // 0 for none
+	key    [123]byte
+}
+
+const recentLines = 1 << 18
+
+// line is where a key is or belongs; nil for one that is too long.
+func (r *recent) line(key []byte) *recentLine {
+	if len(key) > len(recentLine{}.key) || len(key) == 0 {
+		return nil
+	}
+	if r.lines == nil {
+		r.lines = make([]recentLine, recentLines)
+	}
+	return &r.lines[maphash.Bytes(r.seed, key)%recentLines]
+}
+
+func (l *recentLine) is(key []byte) bool { return bytes.Equal(l.key[:l.len], key) }
+
+func (l *recentLine) put(key []byte, n uint32) {
+	l.number, l.len = n, uint8(copy(l.key[:], key))
 }
 
 // packages are the two levels of the dictionary: packages, and the versions of

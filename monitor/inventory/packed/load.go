@@ -73,6 +73,9 @@ type part struct {
 	numbers []uint32
 	buf     []byte
 	key     []byte
+	raw     []byte // a component as it came
+	recent  recent
+	counts  []uint32          // by number of the pair
 	bases   map[string]string // package URL without version → base purl
 }
 
@@ -111,7 +114,7 @@ func write(ctx context.Context, f *os.File, dir string, first inventory.ID, opts
 }
 
 func (l *loader) part() (*part, error) {
-	p := &part{l: l, bases: map[string]string{}}
+	p := &part{l: l, bases: map[string]string{}, recent: recent{seed: l.dict.pairs.seed}}
 	for _, f := range []**os.File{&p.spill, &p.forward, &p.docs} {
 		t, err := os.CreateTemp(l.dir, ".tmp-load-*")
 		if err != nil {
@@ -147,6 +150,7 @@ func (p *part) read(ctx context.Context, s Source) error {
 			return err
 		}
 	}
+	p.recent.lines = nil
 	return errors.Join(p.w.Flush(), p.docsW.Flush())
 }
 
@@ -203,9 +207,30 @@ func (p *part) doc(img *inventory.Image) error {
 	return err
 }
 
-// pair is the number of a component's version. A component is looked at only
-// as the first of its kind comes in.
-func (p *part) pair(c *inventory.Component) (uint32, error) {
+// pair is the number of a component's version, and counts it. A component is
+// looked at only as the first of its kind comes in.
+func (p *part) pair(c *inventory.Component) (n uint32, err error) {
+	p.raw = append(append(append(append(p.raw[:0], c.Ecosystem...), 0), c.Name...), 0)
+	p.raw = append(append(append(p.raw, c.Version...), 0), c.PURL...)
+	line := p.recent.line(p.raw)
+	if line != nil && line.is(p.raw) {
+		n = line.number
+	} else {
+		if n, err = p.lookUp(c); err != nil {
+			return 0, err
+		}
+		if line != nil {
+			line.put(p.raw, n)
+		}
+	}
+	if int(n) >= len(p.counts) {
+		p.counts = append(p.counts, make([]uint32, int(n)+1-len(p.counts)+len(p.counts)/2)...)
+	}
+	p.counts[n]++
+	return n, nil
+}
+
+func (p *part) lookUp(c *inventory.Component) (uint32, error) {
 	base, tail := "", byte(noPURL)
 	if c.PURL != "" {
 		var err error
@@ -332,6 +357,12 @@ func (l *loader) number(first inventory.ID) error {
 		l.stats.Images += int64(len(p.ids))
 		l.stats.Records += p.records
 	}
+	var counts [][]uint32
+	for _, p := range l.parts {
+		counts = append(counts, p.counts)
+		p.counts = nil
+	}
+	l.dict.pairs.tally(counts)
 	l.stats.Packages, l.stats.Pairs = int64(l.dict.groups.len()), int64(l.dict.pairs.len())
 	return nil
 }
