@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	packageurl "github.com/package-url/packageurl-go"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cleanstart/cleanstart/compile"
 )
@@ -107,20 +109,40 @@ func gather(ctx context.Context, in *Input) (*facts, error) {
 	if len(layers) != len(r.Image.Layers) {
 		return nil, fmt.Errorf("the image has %d layers, its record %d", len(layers), len(r.Image.Layers))
 	}
-	files := map[string][]shipped{}
+	inLayer := make([][]shipped, len(layers))
+	licences := make([]licence, len(r.Components))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, l := range layers {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		rec := r.Image.Layers[i]
-		got, err := layerFiles(l)
-		if err != nil {
-			return nil, fmt.Errorf("layer %s: %w", rec.Digest, err)
-		}
-		if err := explained(got, rec.Files); err != nil {
-			return nil, fmt.Errorf("layer %s of %s: %w", rec.Digest, rec.Component, err)
-		}
-		files[rec.Component] = append(files[rec.Component], got...)
+		g.Go(func() (err error) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			rec := r.Image.Layers[i]
+			if inLayer[i], err = layerFiles(l, true); err != nil {
+				return fmt.Errorf("layer %s: %w", rec.Digest, err)
+			}
+			if err := explained(inLayer[i], rec.Files); err != nil {
+				return fmt.Errorf("layer %s of %s: %w", rec.Digest, rec.Component, err)
+			}
+			return nil
+		})
+	}
+	for i := range r.Components {
+		g.Go(func() (err error) {
+			if licences[i], err = concludeLicence(in.Image, &r.Components[i]); err != nil {
+				return fmt.Errorf("licences of %s: %w", r.Components[i].Component.Name, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	files := map[string][]shipped{}
+	for i := range layers {
+		name := r.Image.Layers[i].Component
+		files[name] = append(files[name], inLayer[i]...)
 	}
 
 	purls := map[string]string{}
@@ -141,9 +163,7 @@ func gather(ctx context.Context, in *Input) (*facts, error) {
 			}
 			c.needs = append(c.needs, p)
 		}
-		if c.license, err = concludeLicence(in.Image, rec); err != nil {
-			return nil, fmt.Errorf("licences of %s: %w", c.name, err)
-		}
+		c.license = licences[i]
 		f.components = append(f.components, c)
 	}
 	for name := range files {
@@ -221,19 +241,26 @@ func toolchainRuntime(r *compile.Record) *component {
 // maxLayer bounds what is unpacked of one layer.
 const maxLayer = 8 << 30
 
-// layerFiles hashes the regular files of a layer, in archive order.
-func layerFiles(l v1.Layer) (files []shipped, err error) {
+// layerFiles hashes the regular files of a layer, in archive order, and with
+// SHA-1 only for whom a format asks for it.
+func layerFiles(l v1.Layer, withSHA1 bool) (files []shipped, err error) {
 	rc, err := l.Uncompressed()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rc.Close()) }()
-	return tarFiles(io.LimitReader(rc, maxLayer))
+	return tarFiles(io.LimitReader(rc, maxLayer), withSHA1)
 }
 
-func tarFiles(r io.Reader) ([]shipped, error) {
+func tarFiles(r io.Reader, withSHA1 bool) ([]shipped, error) {
 	var files []shipped
 	tr := tar.NewReader(r)
+	buf := make([]byte, 64<<10)
+	s1, s2, s5 := sha1.New(), sha256.New(), sha512.New()
+	sums := io.MultiWriter(s2, s5)
+	if withSHA1 {
+		sums = io.MultiWriter(s1, s2, s5)
+	}
 	for {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -245,15 +272,18 @@ func tarFiles(r io.Reader) ([]shipped, error) {
 		if h.Typeflag != tar.TypeReg {
 			continue
 		}
-		s1, s2, s5 := sha1.New(), sha256.New(), sha512.New()
-		n, err := io.Copy(io.MultiWriter(s1, s2, s5), tr)
+		s1.Reset()
+		s2.Reset()
+		s5.Reset()
+		n, err := io.CopyBuffer(sums, struct{ io.Reader }{tr}, buf)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", h.Name, err)
 		}
-		files = append(files, shipped{
-			path: cleanPath(h.Name), size: n,
-			sha1: hex.EncodeToString(s1.Sum(nil)), sha256: hex.EncodeToString(s2.Sum(nil)), sha512: hex.EncodeToString(s5.Sum(nil)),
-		})
+		f := shipped{path: cleanPath(h.Name), size: n, sha256: hex.EncodeToString(s2.Sum(nil)), sha512: hex.EncodeToString(s5.Sum(nil))}
+		if withSHA1 {
+			f.sha1 = hex.EncodeToString(s1.Sum(nil))
+		}
+		files = append(files, f)
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	govex "github.com/openvex/go-vex/pkg/vex"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cleanstart/cleanstart/analyze"
 	"github.com/cleanstart/cleanstart/compile"
@@ -143,13 +145,13 @@ func Build(ctx context.Context, in Input) (*Evidence, error) {
 		builder:      in.Builder,
 		supersedes:   in.Supersedes,
 	}
-	for _, build := range []struct {
+	builders := []struct {
 		kind string
 		make func(*Input, *facts, *Evidence) (*product, error)
 	}{
+		{BuildLog, buildLog}, // first: the provenance names its digest
 		{SBOMCycloneDX, buildCycloneDX},
 		{SBOMSPDX, buildSPDX},
-		{BuildLog, buildLog}, // before the provenance, which names its digest
 		{Provenance, buildProvenance},
 		{TestReport, buildTestReport},
 		{VulnerabilityReport, buildVulnerabilityReport},
@@ -157,16 +159,39 @@ func Build(ctx context.Context, in Input) (*Evidence, error) {
 		{Signature, buildSignature},
 		{Hash, buildHash},
 		{Licenses, buildLicenses},
-	} {
+	}
+	products := make([]*product, len(builders))
+	run := func(i int) error {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
-		p, err := build.make(&in, f, ev)
+		p, err := builders[i].make(&in, f, ev)
 		if err != nil {
-			return nil, fmt.Errorf("evidence: %s: %w", build.kind, err)
+			return fmt.Errorf("evidence: %s: %w", builders[i].kind, err)
 		}
-		if err := ev.add(build.kind, f, p); err != nil {
-			return nil, fmt.Errorf("evidence: %s: %w", build.kind, err)
+		products[i] = p
+		return nil
+	}
+	if err := run(0); err != nil {
+		return nil, err
+	}
+	ev.Documents[BuildLog] = products[0].document
+	var g errgroup.Group // each sets fields of its own
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range builders[1:] {
+		g.Go(func() error { return run(i + 1) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for _, k := range Kinds() {
+		for i, b := range builders {
+			if b.kind != k.Name {
+				continue
+			}
+			if err := ev.add(b.kind, f, products[i]); err != nil {
+				return nil, fmt.Errorf("evidence: %s: %w", b.kind, err)
+			}
 		}
 	}
 	ev.Counts.Components = len(f.components)

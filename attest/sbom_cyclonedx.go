@@ -55,16 +55,15 @@ func buildCycloneDX(in *Input, f *facts, _ *Evidence) (*product, error) {
 		bom.Formulation = &[]cdx.Formula{{Components: &tools}}
 	}
 
-	// The serial number names the content: encode without it first.
+	// The serial number names the content: of the bytes with a serial number of
+	// zeros, which it then takes the place of.
+	bom.SerialNumber = uuid.Nil.URN()
 	b, err := cdxEncode(bom)
 	if err != nil {
 		return nil, err
 	}
-	bom.SerialNumber = uuid.NewHash(sha1.New(), uuid.NameSpaceURL, b, 5).URN()
-	if b, err = cdxEncode(bom); err != nil {
-		return nil, err
-	}
-	return &product{predicate: b}, nil
+	serial := uuid.NewHash(sha1.New(), uuid.NameSpaceURL, b, 5).URN()
+	return &product{predicate: bytes.Replace(b, []byte(bom.SerialNumber), []byte(serial), 1)}, nil
 }
 
 func cdxEncode(bom *cdx.BOM) ([]byte, error) {

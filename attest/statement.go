@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	ita "github.com/in-toto/attestation/go/v1"
@@ -39,22 +40,25 @@ type statement struct {
 // The predicate's bytes appear in it unchanged.
 func newStatement(subjects []Subject, predicateType string, predicate []byte) ([]byte, error) {
 	predicate = bytes.TrimSpace(predicate)
-	if !json.Valid(predicate) {
-		return nil, fmt.Errorf("statement %s: the predicate is not JSON", predicateType)
+	if !json.Valid(predicate) || predicate[0] != '{' {
+		return nil, fmt.Errorf("statement %s: the predicate is not a JSON object", predicateType)
 	}
 	subj, err := json.Marshal(subjects)
 	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
+	b.Grow(len(subj) + len(predicate) + 256)
 	fmt.Fprintf(&b, `{"_type":%q,"subject":%s,"predicateType":%q,"predicate":`, statementType, subj, predicateType)
+	head := b.Len()
 	b.Write(predicate)
 	b.WriteByte('}')
 	if b.Len() > maxStatement {
 		return nil, fmt.Errorf("statement %s: %d bytes, clients read at most %d", predicateType, b.Len(), maxStatement)
 	}
+	// The library looks at everything but into the predicate.
 	var s ita.Statement
-	if err := protojson.Unmarshal(b.Bytes(), &s); err != nil {
+	if err := protojson.Unmarshal(append(slices.Clone(b.Bytes()[:head]), "{}}"...), &s); err != nil {
 		return nil, fmt.Errorf("statement %s: %w", predicateType, err)
 	}
 	if err := s.Validate(); err != nil {

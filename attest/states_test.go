@@ -284,15 +284,6 @@ func TestSecretsDoNotReachTheLog(t *testing.T) {
 	}
 }
 
-func BenchmarkVerify(b *testing.B) {
-	dir, _ := attesttest.Write(b)
-	for b.Loop() {
-		if v := verify(b, dir, attest.Options{}); !v.OK {
-			b.Fatal(v.Problems)
-		}
-	}
-}
-
 func BenchmarkBuild(b *testing.B) {
 	in := attesttest.Input(b, "1.0")
 	for b.Loop() {

@@ -3,11 +3,13 @@ package attest
 import (
 	"maps"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"golang.org/x/sync/errgroup"
 )
 
 // linkImage compares the hash statement with the image itself: every layer and
@@ -47,20 +49,32 @@ func (c *checker) linkImage() {
 		c.problem(roleImage, Forged, "", "%v", err)
 		return
 	}
+	inLayer := make([][]shipped, len(layers))
+	errs := make([]error, len(layers))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, l := range layers {
+		g.Go(func() error {
+			if errs[i] = c.ctx.Err(); errs[i] == nil {
+				inLayer[i], errs[i] = layerFiles(l, false)
+			}
+			return nil
+		})
+	}
+	g.Wait()
 	digests := map[string]int{} // layers are named by component, which the image does not know
-	for _, l := range layers {
+	for i, l := range layers {
 		if d, err := l.Digest(); err == nil {
 			digests["layer:"+d.Hex]++
 		}
 		if d, err := l.DiffID(); err == nil {
 			digests["diffid:"+d.Hex]++
 		}
-		files, err := layerFiles(l)
-		if err != nil {
-			c.problem(roleImage, Forged, "", "%v", err)
+		if errs[i] != nil {
+			c.problem(roleImage, Forged, "", "%v", errs[i])
 			return
 		}
-		for _, f := range files {
+		for _, f := range inLayer[i] {
 			expect("/"+f.path, f.sha256, f.sha512)
 		}
 	}

@@ -10,8 +10,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,7 +109,12 @@ func Input(t testing.TB, version string) attest.Input {
 // Named is Input of an image of another name.
 func Named(t testing.TB, name, version string) attest.Input {
 	t.Helper()
-	img := synthetic(t, name, version)
+	return judged(t, name, synthetic(t, name, version))
+}
+
+// judged adds report and decisions to an image.
+func judged(t testing.TB, name string, img *compile.Image) attest.Input {
+	t.Helper()
 	r := report(img.Record)
 	in := attest.Input{Image: img, Report: r, Time: Time, Builder: attest.Builder{Version: "v0.0.0-test"}}
 	for i := range r.Findings {
@@ -169,7 +176,8 @@ func stored(t testing.TB, name string, runtime map[string]string) (*compile.Item
 		}
 	}
 	var files []compile.File
-	for p, text := range runtime {
+	for _, p := range slices.Sorted(maps.Keys(runtime)) {
+		text := runtime[p]
 		put(compile.PartRuntime+"/"+p, []byte(text))
 		files = append(files, compile.File{Path: p, Mode: 0o755, Size: int64(len(text)), Digest: sumOf([]byte(text))})
 	}
@@ -186,7 +194,43 @@ func stored(t testing.TB, name string, runtime map[string]string) (*compile.Item
 	return &compile.Item{Action: compile.Action{Component: name}, Dir: dir}, files
 }
 
+// part is one component of a synthetic image.
+type part struct {
+	name    string
+	needs   []string
+	runtime map[string]string // files by path
+	links   string            // the file that objects were linked into; none when empty
+}
+
 func synthetic(t testing.TB, name, version string) *compile.Image {
+	t.Helper()
+	return assemble(t, name, version, []part{
+		{name: "libtiny"},
+		{name: "tiny", needs: []string{"libtiny"}, links: "usr/bin/tiny",
+			runtime: map[string]string{"usr/bin/tiny": "\x7fELF " + version, "usr/share/tiny/words": "one two\n"}},
+	})
+}
+
+// Large is the evidence of an image of many components that share many files
+// of one to four KiB.
+func Large(t testing.TB, components, files int) attest.Input {
+	t.Helper()
+	var parts []part
+	for i := range components {
+		p := part{name: fmt.Sprintf("part%03d", i), runtime: map[string]string{}}
+		if i > 0 {
+			p.needs = []string{parts[i-1].name}
+		}
+		for j := range files / components {
+			line := fmt.Sprintf("file %d of %s\n", j, p.name)
+			p.runtime[fmt.Sprintf("usr/share/%s/%03d/%05d", p.name, j%100, j)] = strings.Repeat(line, 64+j%128)
+		}
+		parts = append(parts, p)
+	}
+	return judged(t, "large", assemble(t, "large", "1.0", parts))
+}
+
+func assemble(t testing.TB, name, version string, parts []part) *compile.Image {
 	t.Helper()
 	rec := &compile.Record{
 		Spec:      compile.Spec{Name: name, Platform: "linux/amd64", Profile: "openssf"},
@@ -195,14 +239,7 @@ func synthetic(t testing.TB, name, version string) *compile.Image {
 	}
 	items := map[string]*compile.Item{}
 	var layers []image.Entry
-	for _, c := range []struct {
-		name    string
-		needs   []string
-		runtime map[string]string
-	}{
-		{"libtiny", nil, nil},
-		{"tiny", []string{"libtiny"}, map[string]string{"usr/bin/tiny": "\x7fELF " + version, "usr/share/tiny/words": "one two\n"}},
-	} {
+	for _, c := range parts {
 		item, files := stored(t, c.name, c.runtime)
 		items[c.name] = item
 		comp := compile.Component{Component: source.Component{Name: c.name, Version: version, PURL: "pkg:generic/" + c.name + "@" + version, License: "MIT"}, Needs: c.needs}
@@ -215,10 +252,12 @@ func synthetic(t testing.TB, name, version string) *compile.Image {
 			Action: item.Action,
 			Result: compile.Result{Output: compile.Output{Digest: sumOf([]byte("output" + c.name))}, Hermetic: compile.Hermetic{Interfaces: []string{"lo"}, Namespaces: []string{"net", "user"}, Seccomp: true}},
 		}
-		if len(files) > 0 {
-			cr.Result.Links = []compile.Link{{Output: "usr/bin/tiny", Inputs: []compile.Input{
-				{Path: "tiny.o", Digest: sumOf([]byte("tiny.o")), Size: 6, Origin: "tiny"},
+		if c.links != "" {
+			cr.Result.Links = []compile.Link{{Output: c.links, Inputs: []compile.Input{
+				{Path: c.name + ".o", Digest: sumOf([]byte(c.name + ".o")), Size: 6, Origin: c.name},
 				{Path: "/usr/lib/gcc/libgcc.a", Member: "_udivdi3.o", Digest: sumOf([]byte("udiv")), Size: 4, Origin: "toolchain"}}}}
+		}
+		if len(files) > 0 {
 			fsys, err := item.Part(compile.PartRuntime)
 			if err != nil {
 				t.Fatal(err)
