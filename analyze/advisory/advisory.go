@@ -5,12 +5,15 @@ import "time"
 // Advisory is one vulnerability as far as one component is concerned.
 type Advisory struct {
 	ID        string    `json:"id"`
-	Aliases   []string  `json:"aliases,omitempty"`
+	Aliases   []string  `json:"aliases,omitempty"` // other ids of the same vulnerability
+	Related   []string  `json:"related,omitempty"` // other vulnerabilities, as the source sees it
 	Summary   string    `json:"summary,omitempty"`
 	Details   string    `json:"details,omitempty"`
 	Severity  string    `json:"severity,omitempty"` // as the source grades it: low, medium, high, critical, or a CVSS vector
 	Component string    `json:"component"`          // upstream name
 	PURL      string    `json:"purl,omitempty"`     // package URL without version, where the record gives one
+	CPEs      []string  `json:"cpes,omitempty"`     // part:vendor:product
+	Repos     []string  `json:"repos,omitempty"`    // host/path of upstream's repositories
 	Source    string    `json:"source,omitempty"`
 	Published time.Time `json:"published"`
 	Modified  time.Time `json:"modified"`

@@ -227,7 +227,8 @@ func TestLoadRefuses(t *testing.T) {
 	for name, body := range map[string]string{
 		"not JSON":           `{"id":`,
 		"empty":              ``,
-		"an array":           `[` + rec("CVE-1-1", ok) + `]`,
+		"an empty array":     `[]`,
+		"an array with junk": `[` + rec("CVE-1-1", ok) + `,{}]`,
 		"trailing bytes":     rec("CVE-1-1", ok) + `{}`,
 		"no id":              `{"modified":"2026-01-01T00:00:00Z","affected":[` + ok + `]}`,
 		"strange id":         rec("CVE 1", ok),

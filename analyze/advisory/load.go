@@ -28,6 +28,8 @@ type DB struct {
 	entries   []entry
 	names     map[string][]int // folded upstream name → entries
 	purls     map[string][]int // package URL without version → entries
+	cpes      map[string][]int // part:vendor:product → entries
+	repos     map[string][]int // host/path → entries
 	reviews   map[reviewKey][]Review
 	withdrawn []string
 	records   int
@@ -35,7 +37,8 @@ type DB struct {
 	modified  time.Time
 }
 
-// Load reads every OSV record (*.json) under fsys, recursively. Hidden
+// Load reads every record (*.json) under fsys, recursively: OSV, or the CVE
+// list's own form (CVE JSON 5), one in a file or an array of them. Hidden
 // entries are skipped, and so are files of other names, except compressed
 // records, which are refused. Everything else fails closed: a record that
 // does not parse, that names nothing affected or whose map is malformed is an
@@ -98,19 +101,21 @@ func LoadReviewed(fsys fs.FS, reviews []Review) (*DB, error) {
 		if err != nil {
 			return err
 		}
-		if total += int64(len(b)); total > maxTotalSize || len(recs) == maxRecords {
+		if total += int64(len(b)); total > maxTotalSize || len(recs) >= maxRecords {
 			return fmt.Errorf("%s: the database is larger than %d bytes or %d records", name, int64(maxTotalSize), maxRecords)
 		}
-		rec, err := decode(b)
+		list, err := decodeAll(b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if first, ok := seen[rec.ID]; ok {
-			return fmt.Errorf("%s: record %s was already read from %s", name, rec.ID, first)
+		for _, rec := range list {
+			if first, ok := seen[rec.ID]; ok {
+				return fmt.Errorf("%s: record %s was already read from %s", name, rec.ID, first)
+			}
+			seen[rec.ID] = name
+			files = append(files, file{rec.ID, name, rec.digest})
 		}
-		seen[rec.ID] = name
-		files = append(files, file{rec.ID, name, rec.digest})
-		recs = append(recs, rec)
+		recs = append(recs, list...)
 		return nil
 	})
 	if err != nil {

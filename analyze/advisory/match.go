@@ -31,13 +31,35 @@ type Exclusion struct {
 // an id once. An invalid package URL
 // is an error, so that it cannot hide a match.
 func (db *DB) Match(name, version, purl string) ([]Match, []Exclusion, error) {
-	hits := slices.Clone(db.names[strings.ToLower(name)])
-	if purl != "" {
-		base, err := basePURL(purl)
+	return db.Find(Identity{Name: name, Version: version, PURL: purl}, nil)
+}
+
+// Find is Match by everything that is known of a component. Where the
+// component's commit is known and the history of its repository is at hand,
+// commit ranges decide what ranges of versions do not.
+func (db *DB) Find(id Identity, h History) ([]Match, []Exclusion, error) {
+	version := id.Version
+	hits := slices.Clone(db.names[strings.ToLower(id.Name)])
+	if id.PURL != "" {
+		base, err := basePURL(id.PURL)
 		if err != nil {
-			return nil, nil, fmt.Errorf("match %s %s: %w", name, version, err)
+			return nil, nil, fmt.Errorf("match %s %s: %w", id.Name, version, err)
 		}
 		hits = append(hits, db.purls[base]...)
+	}
+	if id.CPE != "" {
+		base := baseCPE(id.CPE)
+		if base == "" {
+			return nil, nil, fmt.Errorf("match %s %s: CPE %.120q", id.Name, version, id.CPE)
+		}
+		hits = append(hits, db.cpes[base]...)
+	}
+	if id.Repo != "" {
+		base := baseRepo(id.Repo)
+		if base == "" {
+			return nil, nil, fmt.Errorf("match %s %s: repository %.120q", id.Name, version, id.Repo)
+		}
+		hits = append(hits, db.repos[base]...)
 	}
 	slices.Sort(hits)
 	var in []Match
@@ -55,7 +77,7 @@ func (db *DB) Match(name, version, purl string) ([]Match, []Exclusion, error) {
 				e = &both
 			}
 		}
-		v, why := e.eval(version)
+		v, why := e.eval(version, id.Commit, h)
 		if v == outside {
 			out = append(out, Exclusion{e.adv, why})
 		} else {
@@ -69,11 +91,16 @@ func (db *DB) Match(name, version, purl string) ([]Match, []Exclusion, error) {
 
 // eval is inside when any record of the advisory says so, outside only when
 // every one does.
-func (e *entry) eval(version string) (verdict, string) {
+func (e *entry) eval(version, commit string, h History) (verdict, string) {
 	var why []string
 	res := outside
 	for _, g := range e.groups {
 		v, s := g.eval(version)
+		if v == undecided {
+			if w, why := g.evalGIT(commit, h); w != undecided {
+				v, s = w, why
+			}
+		}
 		if v == inside {
 			return inside, s
 		}
@@ -97,6 +124,7 @@ func (e *entry) eval(version string) (verdict, string) {
 
 func (db *DB) index() {
 	db.names, db.purls = map[string][]int{}, map[string][]int{}
+	db.cpes, db.repos = map[string][]int{}, map[string][]int{}
 	for i := range db.entries {
 		e := &db.entries[i]
 		if n := strings.ToLower(e.adv.Component); n != "" {
@@ -104,6 +132,12 @@ func (db *DB) index() {
 		}
 		for _, p := range e.purls {
 			db.purls[p] = append(db.purls[p], i)
+		}
+		for _, c := range e.cpes {
+			db.cpes[c] = append(db.cpes[c], i)
+		}
+		for _, r := range e.repos {
+			db.repos[r] = append(db.repos[r], i)
 		}
 	}
 }

@@ -16,6 +16,8 @@ type entry struct {
 	adv    *Advisory
 	groups []group
 	purls  []string
+	cpes   []string
+	repos  []string
 	parts  []part
 }
 
@@ -48,7 +50,8 @@ func merge(recs []*record) []entry {
 }
 
 // vulnerabilities gives, for each record, the ids of the advisories it counts
-// for: its CVE ids, else those that another record gives to one of its names,
+// for: its CVE ids, else those of upstream that it is about, else those that
+// another record gives to one of its names,
 // else the least of the names that hang together.
 func vulnerabilities(recs []*record) [][]string {
 	parent := map[string]string{}
@@ -102,6 +105,13 @@ func vulnerabilities(recs []*record) [][]string {
 			}
 		}
 		if len(set) == 0 {
+			for _, n := range r.Upstream { // a distribution's record of upstream's flaws
+				if isCVE(n) {
+					set[n] = true
+				}
+			}
+		}
+		if len(set) == 0 {
 			root := find(r.ID)
 			if set = cves[root]; len(set) == 0 {
 				set = map[string]bool{root: true}
@@ -121,6 +131,8 @@ type part struct {
 	rec       *record
 	component string
 	purls     []string
+	cpes      []string
+	repos     []string
 	groups    []group
 	codeMap   Map
 }
@@ -128,6 +140,9 @@ type part struct {
 func (p part) identity() string {
 	if p.component != "" {
 		return strings.ToLower(p.component)
+	}
+	if len(p.purls) == 0 {
+		return strings.Join(p.cpes, " ")
 	}
 	return strings.Join(p.purls, " ")
 }
@@ -142,7 +157,11 @@ func (r *record) parts() []part {
 		if a.purl != "" {
 			p.purls = []string{a.purl}
 		}
-		p.groups = []group{{r.ID, a.Package.Ecosystem, a.Ranges, a.Versions}}
+		p.groups = []group{{r.ID, a.Package.Ecosystem, a.Ranges, a.Versions, a.open, a.none}}
+		for _, c := range a.cpes {
+			p.cpes = append(p.cpes, baseCPE(c))
+		}
+		p.repos = a.repositories()
 		i := slices.IndexFunc(out, func(q part) bool { return q.identity() == p.identity() })
 		if i < 0 {
 			out = append(out, p)
@@ -151,6 +170,8 @@ func (r *record) parts() []part {
 		q := &out[i]
 		q.groups = append(q.groups, p.groups...)
 		q.purls = append(q.purls, p.purls...)
+		q.cpes = append(q.cpes, p.cpes...)
+		q.repos = append(q.repos, p.repos...)
 		q.codeMap.Completeness = weaker(q.codeMap.Completeness, p.codeMap.Completeness)
 		q.codeMap.Functions = union(q.codeMap.Functions, p.codeMap.Functions)
 		if !reflect.DeepEqual(q.codeMap.Conditions, p.codeMap.Conditions) {
@@ -204,6 +225,9 @@ func join(id string, ps []part) entry {
 		digests = append(digests, p.rec.digest)
 		e.groups = append(e.groups, p.groups...)
 		e.purls = append(e.purls, p.purls...)
+		e.cpes = append(e.cpes, p.cpes...)
+		e.repos = append(e.repos, p.repos...)
+		adv.Related = append(adv.Related, p.rec.Related...)
 		for _, g := range p.groups {
 			adv.Ranges = append(adv.Ranges, g.ranges...)
 			versions = append(versions, g.versions...)
@@ -232,8 +256,11 @@ func join(id string, ps []part) entry {
 	adv.Aliases = slices.Sorted(maps.Keys(aliases))
 	slices.Sort(versions)
 	adv.Versions = slices.Compact(versions)
-	slices.Sort(e.purls)
-	e.purls = slices.Compact(e.purls)
+	for _, list := range []*[]string{&e.purls, &e.cpes, &e.repos, &adv.Related} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	adv.CPEs, adv.Repos = e.cpes, e.repos
 	if len(e.purls) > 0 {
 		adv.PURL = e.purls[0]
 	}
@@ -245,6 +272,32 @@ func join(id string, ps []part) entry {
 		adv.Digest = "sha256:" + hex.EncodeToString(sum[:])
 	}
 	return e
+}
+
+// repositories are the base addresses of the repositories that an affected
+// entry names, its ranges included. A distribution's package is not upstream's
+// repository, even where its record cites one.
+func (a *affected) repositories() []string {
+	if a.component == "" {
+		return nil
+	}
+	var out []string
+	for _, s := range append([]string{a.repo}, ranges(a.Ranges)...) {
+		if s = baseRepo(s); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func ranges(rs []Range) []string {
+	var out []string
+	for _, r := range rs {
+		if r.Type == "GIT" {
+			out = append(out, r.Repo)
+		}
+	}
+	return out
 }
 
 func weaker(a, b Completeness) Completeness {

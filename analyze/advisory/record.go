@@ -10,6 +10,7 @@ import (
 	"io"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -25,6 +26,8 @@ type record struct {
 	Published        timestamp        `json:"published"`
 	Withdrawn        timestamp        `json:"withdrawn"`
 	Aliases          []string         `json:"aliases"`
+	Upstream         []string         `json:"upstream"`
+	Related          []string         `json:"related"`
 	Summary          string           `json:"summary"`
 	Details          string           `json:"details"`
 	Severity         []severity       `json:"severity"`
@@ -57,12 +60,21 @@ type affected struct {
 	component string
 	purl      string
 	codeMap   Map
+
+	// from a CVE record
+	upstream string // the name
+	repo     string
+	cpes     []string
+	open     bool // what it does not list may be affected
+	none     bool // nothing is affected
 }
 
 // specific is our part of ecosystem_specific: the shape of the Go
 // vulnerability database, and what it says of a build.
 type specific struct {
 	Component  string          `json:"component"`
+	CPE        string          `json:"cpe"`
+	Repo       string          `json:"repo"`
 	Map        Completeness    `json:"map"`
 	Imports    []imported      `json:"imports"`
 	Conditions json.RawMessage `json:"conditions"`
@@ -114,21 +126,63 @@ func Parse(b []byte) ([]*Advisory, error) {
 	return out, nil
 }
 
+// decodeAll reads one record or an array of them.
+func decodeAll(b []byte) ([]*record, error) {
+	if t := bytes.TrimLeft(b, " \t\r\n"); len(t) == 0 || t[0] != '[' {
+		rec, err := decode(b)
+		if err != nil {
+			return nil, err
+		}
+		return []*record{rec}, nil
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, fmt.Errorf("not a list of records: %w", err)
+	}
+	if len(list) == 0 {
+		return nil, errors.New("a list without records")
+	}
+	out := make([]*record, 0, len(list))
+	for i, one := range list {
+		rec, err := decode(one)
+		if err != nil {
+			return nil, fmt.Errorf("[%d]: %w", i, err)
+		}
+		out = append(out, rec)
+	}
+	return out, nil
+}
+
 func decode(b []byte) (*record, error) {
 	if !utf8.Valid(b) {
 		return nil, errors.New("not UTF-8")
 	}
-	dec := json.NewDecoder(bytes.NewReader(b))
 	rec := new(record)
-	if err := dec.Decode(rec); err != nil {
-		return nil, fmt.Errorf("not an OSV record: %w", err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, errors.New("not an OSV record: bytes after the record")
+	if bytes.Contains(b, []byte(`"CVE_RECORD"`)) && cveForm(b) {
+		var err error
+		if rec, err = decodeCVE(b); err != nil {
+			return nil, err
+		}
+	} else {
+		dec := json.NewDecoder(bytes.NewReader(b))
+		if err := dec.Decode(rec); err != nil {
+			return nil, fmt.Errorf("not an OSV record: %w", err)
+		}
+		if _, err := dec.Token(); err != io.EOF {
+			return nil, errors.New("not an OSV record: bytes after the record")
+		}
 	}
 	sum := sha256.Sum256(b)
 	rec.digest = "sha256:" + hex.EncodeToString(sum[:])
 	return rec, rec.check()
+}
+
+// cveForm reports whether a record says that it is of the CVE list.
+func cveForm(b []byte) bool {
+	var form struct {
+		DataType string `json:"dataType"`
+	}
+	return json.Unmarshal(b, &form) == nil && form.DataType == "CVE_RECORD"
 }
 
 func (r *record) check() error {
@@ -138,7 +192,7 @@ func (r *record) check() error {
 	if !r.Modified.set {
 		return fmt.Errorf("record %s: no modified time", r.ID)
 	}
-	for _, a := range r.Aliases {
+	for _, a := range slices.Concat(r.Aliases, r.Upstream, r.Related) {
 		if !idPattern.MatchString(a) {
 			return fmt.Errorf("record %s: alias %.40q", r.ID, a)
 		}
@@ -182,7 +236,11 @@ func (a *affected) check(r *record) error {
 		a.purl = base
 	}
 	a.component = a.identity(r, sp)
-	if a.component == "" && a.purl == "" {
+	a.cpes = slices.DeleteFunc(append(a.cpes, sp.CPE), func(s string) bool { return baseCPE(s) == "" })
+	if a.repo == "" {
+		a.repo = sp.Repo
+	}
+	if a.component == "" && a.purl == "" && len(a.cpes) == 0 {
 		return errors.New("it names no component: want ecosystem_specific.component, package.name or the repository of a GIT range")
 	}
 	m, err := sp.codeMap()
@@ -200,6 +258,8 @@ func (a *affected) identity(r *record, sp specific) string {
 	switch {
 	case sp.Component != "":
 		return sp.Component
+	case a.upstream != "":
+		return a.upstream
 	case a.Package.Name != "":
 		if upstreamEcosystem(a.Package.Ecosystem) {
 			return a.Package.Name

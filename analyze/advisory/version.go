@@ -2,6 +2,7 @@ package advisory
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/google/osv-scalibr/semantic"
@@ -14,8 +15,85 @@ import (
 // 9.2p1) order differently in every project, so they do not count.
 var plain = regexp.MustCompile(`^v?[0-9]{1,18}(\.[0-9]{1,18}){0,2}(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?(\+[0-9A-Za-z.-]+)?$`)
 
+// lettered is a bound whose first three numbers are plain and whose rest is
+// not: 1.1.1ze, 9.2p1, 1.2.0.4. A version with other numbers lies on the side
+// that they say, whatever the rest means; one with the same numbers is not
+// placed.
+var lettered = regexp.MustCompile(`^(v?[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18})(\.[0-9]+)*[a-z]{0,3}[0-9]{0,4}$`)
+
+// bound is a version, or an end of a range of versions. Up to three plain
+// numbers are compared as such, which is nearly all; the rest by the semantic
+// package.
+type bound struct {
+	v       semantic.Version // nil for plain numbers
+	text    string
+	numbers [3]uint64
+	fuzzy   bool // only its numbers are known
+}
+
+// bound parses an end of a range.
+func (o order) bound(s string) (bound, bool) {
+	if o.plain {
+		if n, ok := numbers(s); ok {
+			return bound{text: s, numbers: n}, true
+		}
+	}
+	if v, ok := o.parse(s); ok {
+		return bound{v: v, text: s}, true
+	}
+	if o.plain {
+		if m := lettered.FindStringSubmatch(s); m != nil {
+			if n, ok := numbers(m[1]); ok {
+				return bound{text: m[1], numbers: n, fuzzy: true}, true
+			}
+		}
+	}
+	return bound{}, false
+}
+
+// numbers are those of a version that is nothing else.
+func numbers(s string) (n [3]uint64, ok bool) {
+	s = strings.TrimPrefix(s, "v")
+	part, digits := 0, 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= '0' && c <= '9' && digits < 18:
+			n[part] = n[part]*10 + uint64(c-'0')
+			digits++
+		case c == '.' && digits > 0 && part < 2:
+			part, digits = part+1, 0
+		default:
+			return n, false
+		}
+	}
+	return n, digits > 0
+}
+
+// order of two bounds by themselves.
+func (b bound) order(c bound) (int, bool) {
+	if b.v == nil && c.v == nil {
+		return slices.Compare(b.numbers[:], c.numbers[:]), true
+	}
+	x, y := b.v, c.v
+	if x == nil {
+		x = semantic.ParseSemverVersion(b.text)
+	}
+	if y == nil {
+		y = semantic.ParseSemverVersion(c.text)
+	}
+	n, err := x.Compare(y)
+	return n, err == nil
+}
+
+// compare places a version against the bound; not ok where that is not known.
+func (b bound) compare(v bound) (c int, ok bool) {
+	c, ok = v.order(b)
+	return c, ok && !(b.fuzzy && c == 0)
+}
+
 // order compares versions of one kind of range.
 type order struct {
+	plain bool // numbers in upstream's own counting
 	parse func(string) (semantic.Version, bool)
 }
 
@@ -23,7 +101,7 @@ type order struct {
 // upstream's own numbering is ordered like SEMVER.
 func orderOf(typ, ecosystem string) order {
 	if typ == "ECOSYSTEM" && !upstreamEcosystem(ecosystem) {
-		return order{func(s string) (semantic.Version, bool) {
+		return order{false, func(s string) (semantic.Version, bool) {
 			if strings.ContainsAny(s, " \t\n()") {
 				return nil, false
 			}
@@ -31,7 +109,7 @@ func orderOf(typ, ecosystem string) order {
 			return v, err == nil
 		}}
 	}
-	return order{func(s string) (semantic.Version, bool) {
+	return order{true, func(s string) (semantic.Version, bool) {
 		if !plain.MatchString(s) {
 			return nil, false
 		}
@@ -61,12 +139,12 @@ const (
 // as undecided.
 func (r Range) eval(version, ecosystem string) verdict {
 	ord := orderOf(r.Type, ecosystem)
-	v, ok := ord.parse(version)
-	if !ok {
+	v, ok := ord.bound(version)
+	if !ok || v.fuzzy {
 		return undecided
 	}
 	var (
-		lower, fixed, last []semantic.Version
+		lower, fixed, last []bound
 		beginning          bool
 		introduced, upper  int
 		unclear            bool
@@ -78,19 +156,19 @@ func (r Range) eval(version, ecosystem string) verdict {
 			beginning = true
 		case e.Introduced != "":
 			introduced++
-			if x, ok := ord.parse(e.Introduced); ok {
+			if x, ok := ord.bound(e.Introduced); ok {
 				lower = append(lower, x)
 			} else {
 				unclear = true
 			}
 		case e.Fixed != "":
 			upper++
-			if x, ok := ord.parse(e.Fixed); ok {
+			if x, ok := ord.bound(e.Fixed); ok {
 				fixed = append(fixed, x)
 			}
 		case e.LastAffected != "":
 			upper++
-			if x, ok := ord.parse(e.LastAffected); ok {
+			if x, ok := ord.bound(e.LastAffected); ok {
 				last = append(last, x)
 			}
 		}
@@ -101,14 +179,14 @@ func (r Range) eval(version, ecosystem string) verdict {
 	if unclear && introduced == 1 && upper <= 1 {
 		beginning, unclear = true, false
 	}
-	open := func(begin semantic.Version) bool { // begin is nil for the beginning
+	open := func(begin *bound) bool { // begin is nil for the beginning
 		for _, f := range fixed {
-			if within(begin, f, v, true) {
+			if within(begin, f, v, true, introduced == 1) {
 				return false
 			}
 		}
 		for _, l := range last {
-			if within(begin, l, v, false) {
+			if within(begin, l, v, false, introduced == 1) {
 				return false
 			}
 		}
@@ -118,11 +196,11 @@ func (r Range) eval(version, ecosystem string) verdict {
 		return inside
 	}
 	for _, b := range lower {
-		c, err := v.Compare(b)
-		if err != nil {
+		c, ok := b.compare(v)
+		if !ok {
 			return undecided
 		}
-		if c >= 0 && open(b) {
+		if c >= 0 && open(&b) {
 			return inside
 		}
 	}
@@ -134,17 +212,19 @@ func (r Range) eval(version, ecosystem string) verdict {
 
 // within reports whether the upper bound x closes, for v, a range that begins
 // at begin: begin < x ≤ v for a fixed event, begin ≤ x < v for last_affected.
-// A comparison that fails closes nothing.
-func within(begin, x, v semantic.Version, fixed bool) bool {
-	c, err := v.Compare(x)
-	if err != nil || c < 0 || (!fixed && c == 0) {
+// A comparison that fails closes nothing. A bound with the numbers of the
+// beginning and letters behind them closes the range when that has only the
+// one beginning (sole), whose end it then is.
+func within(begin *bound, x, v bound, fixed, sole bool) bool {
+	c, ok := x.compare(v)
+	if !ok || c < 0 || (!fixed && c == 0) {
 		return false
 	}
 	if begin == nil {
 		return true
 	}
-	c, err = x.Compare(begin)
-	return err == nil && (c > 0 || (!fixed && c == 0))
+	c, ok = x.order(*begin)
+	return ok && (c > 0 || (!fixed && c == 0) || c == 0 && x.fuzzy && sole)
 }
 
 // group is one affected entry of one record: what it says of versions.
@@ -153,6 +233,8 @@ type group struct {
 	ecosystem string
 	ranges    []Range
 	versions  []string
+	open      bool // what is not listed may be affected
+	none      bool // nothing is
 }
 
 // eval is the verdict of the whole entry, with what it rests on.
@@ -178,6 +260,12 @@ func (g group) eval(version string) (verdict, string) {
 		spelled = spelled && plain.MatchString(s)
 	}
 	switch {
+	case g.none:
+		return outside, g.id + " lists nothing as affected"
+	case g.open:
+		return undecided, g.id + " leaves open what it does not list"
+	case ordered > 0 && out == ordered && len(g.versions) > 0 && !plain.MatchString(version):
+		return undecided, g.id + " lists versions that may be spelt otherwise"
 	case ordered > 0 && out == ordered:
 		return outside, "outside every range of " + g.id + ": " + rangesString(g.ranges)
 	case ordered > 0:
