@@ -169,7 +169,7 @@ func post(tx *bbolt.Tx, img *Image, change func(container, uint16) container) er
 // on first sight.
 func pairNumber(tx *bbolt.Tx, c Component) (uint32, error) {
 	pairs := tx.Bucket(bucketPairs)
-	key := join(strings.ToLower(c.Name), c.Version, c.PURL, c.Name)
+	key := join(Fold(c.Ecosystem, c.Name), c.Version, c.PURL, c.Name)
 	if c.Ecosystem != "" {
 		key = append(append(key, 0), c.Ecosystem...)
 	}
@@ -208,7 +208,9 @@ func (b *Bolt) Versions(ctx context.Context, name, purl string) ([]Posting, erro
 	err := b.db.View(func(tx *bbolt.Tx) error {
 		var keys [][]byte
 		if name != "" {
-			keys = append(keys, withPrefix(tx.Bucket(bucketPairs), join(strings.ToLower(name), ""), false)...)
+			for _, folded := range Folds(name) {
+				keys = append(keys, withPrefix(tx.Bucket(bucketPairs), join(folded, ""), false)...)
+			}
 		}
 		if base != "" {
 			keys = append(keys, withPrefix(tx.Bucket(bucketPURLs), join(base, ""), true)...)
@@ -222,7 +224,7 @@ func (b *Bolt) Versions(ctx context.Context, name, purl string) ([]Posting, erro
 			if err != nil {
 				return err
 			}
-			if len(p.Images) > 0 {
+			if len(p.Images) > 0 && (Package{Ecosystem: p.Ecosystem, Name: name}).is(p, base) {
 				out = append(out, p)
 			}
 		}

@@ -178,9 +178,9 @@ var ErrRetired = errors.New("the image was retired")
 // Index answers by component.
 type Index interface {
 	// Versions are the distinct versions in live images of the components of
-	// this name, case ignored, or whose package URL has this type, namespace and
-	// name. Either may be empty. Sorted by component, version, package URL and
-	// ecosystem.
+	// this name, compared as [Fold] has it, or whose package URL has this type,
+	// namespace and name. Either may be empty. Sorted by component, version,
+	// package URL and ecosystem.
 	Versions(ctx context.Context, name, purl string) ([]Posting, error)
 	// Image is the live image of that number, or ErrNotFound.
 	Image(ctx context.Context, id ID) (*Image, error)

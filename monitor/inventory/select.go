@@ -97,6 +97,16 @@ func Fold(ecosystem, name string) string {
 	return string(out)
 }
 
+// Folds are all the forms under which a name may be kept whose ecosystem is not
+// known.
+func Folds(name string) []string {
+	out := []string{Fold("", name)}
+	if f := Fold("PyPI", name); f != out[0] {
+		out = append(out, f)
+	}
+	return out
+}
+
 // List is a [Set] of sorted numbers.
 type List []ID
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,6 +49,7 @@ func CheckInventory(ctx context.Context, open func() (inv inventory.Inventory, c
 	}
 	var wrong errs
 	lifeOfAnImage(ctx, inv, &wrong)
+	foreignImage(ctx, inv, &wrong)
 	manyImages(ctx, inv, &wrong)
 	swapRace(ctx, inv, &wrong)
 	before := snapshot(ctx, inv, &wrong)
@@ -127,6 +129,76 @@ func lifeOfAnImage(ctx context.Context, inv inventory.Inventory, wrong *errs) {
 	}
 	if err := inv.Swap(ctx, "app", "d3", nil); err != nil {
 		wrong.addf("retire: %w", err)
+	}
+}
+
+// foreignImage is one of a bill of materials: no evidence, several versions of a
+// name, ecosystems, and sets of images.
+func foreignImage(ctx context.Context, inv inventory.Inventory, wrong *errs) {
+	img := &inventory.Image{Name: "foreign", Digest: "f1", Added: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Components: []inventory.Component{
+		{Ecosystem: "PyPI", Name: "Zope.Interface", Version: "1.0", PURL: "pkg:pypi/zope.interface@1.0"},
+		{Ecosystem: "npm", Name: "left", Version: "1.0.0", PURL: "pkg:npm/left@1.0.0"},
+		{Ecosystem: "npm", Name: "left", Version: "2.0.0", PURL: "pkg:npm/left@2.0.0"},
+		{Ecosystem: "Debian:12", Name: "left", Version: "1.0.0-1", PURL: "pkg:deb/debian/left@1.0.0-1?arch=amd64"},
+		{Name: "left", Version: "7"},
+	}}
+	if err := inv.Swap(ctx, "foreign", "", img); err != nil {
+		wrong.addf("add of an image without evidence: %w", err)
+		return
+	}
+	live, err := inv.Live(ctx, "foreign")
+	if err != nil {
+		wrong.addf("Live of an image without evidence: %w", err)
+		return
+	}
+	key := func(c inventory.Component) string { return c.Ecosystem + " " + c.Name + " " + c.Version + " " + c.PURL }
+	byKey := func(a, b inventory.Component) int { return strings.Compare(key(a), key(b)) }
+	if diff := cmp.Diff(slices.SortedFunc(slices.Values(img.Components), byKey), slices.SortedFunc(slices.Values(live.Components), byKey)); diff != "" {
+		wrong.addf("an image without evidence comes back as another: %s", diff)
+	}
+	holds(ctx, inv, wrong, "zope_interface", "", "Zope.Interface 1.0 [f1]")
+	holds(ctx, inv, wrong, "LEFT", "", "left 1.0.0 [f1]", "left 1.0.0-1 [f1]", "left 2.0.0 [f1]", "left 7 [f1]")
+	holds(ctx, inv, wrong, "", "pkg:npm/left", "left 1.0.0 [f1]", "left 2.0.0 [f1]")
+	for _, c := range []struct {
+		p        inventory.Package
+		versions string // that are asked about, in order
+	}{
+		{inventory.Package{Ecosystem: "npm", Name: "left"}, "[1.0.0 2.0.0]"},
+		{inventory.Package{Ecosystem: "npm", Name: "Left"}, "[1.0.0 2.0.0]"},
+		{inventory.Package{Ecosystem: "Debian:12", Name: "left"}, "[1.0.0-1]"},
+		{inventory.Package{Ecosystem: "Debian", Name: "left"}, "[]"},
+		{inventory.Package{Name: "left"}, "[7]"},
+		{inventory.Package{PURL: "pkg:deb/debian/left"}, "[1.0.0-1]"},
+		{inventory.Package{Ecosystem: "npm", Name: "left", PURL: "pkg:npm/left"}, "[1.0.0 2.0.0]"},
+		{inventory.Package{Ecosystem: "PyPI", Name: "zope-interface"}, "[1.0]"},
+		{inventory.Package{}, "[]"},
+	} {
+		var asked []string
+		set, err := inventory.Select(ctx, inv, c.p, func(v string) bool { asked = append(asked, v); return true })
+		if err != nil {
+			wrong.addf("Select(%v): %w", c.p, err)
+			continue
+		}
+		slices.Sort(asked)
+		if got := fmt.Sprint(asked); got != c.versions {
+			wrong.addf("Select(%v) asks about %s, want %s", c.p, got, c.versions)
+		}
+		want := []inventory.ID{live.ID}
+		if c.versions == "[]" {
+			want = nil
+		}
+		if got := slices.Collect(set.All()); !slices.Equal(got, want) || set.Len() != len(want) || set.Contains(live.ID) != (want != nil) {
+			wrong.addf("Select(%v) = %v, want %v", c.p, got, want)
+		}
+		if set, err := inventory.Select(ctx, inv, c.p, func(string) bool { return false }); err != nil || set.Len() != 0 {
+			wrong.addf("Select(%v) of no version: %w", c.p, err)
+		}
+	}
+	if err := inv.Swap(ctx, "foreign", "f1", nil); err != nil {
+		wrong.addf("retire: %w", err)
+	}
+	if set, err := inventory.Select(ctx, inv, inventory.Package{Ecosystem: "npm", Name: "left"}, func(string) bool { return true }); err != nil || set.Len() != 0 {
+		wrong.addf("Select finds a retired image: %w", err)
 	}
 }
 

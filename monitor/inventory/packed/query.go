@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -39,17 +38,13 @@ func (q query) folds() []string {
 	if !q.anyEcosystem {
 		return []string{inventory.Fold(q.Ecosystem, q.Name)}
 	}
-	out := []string{inventory.Fold("", q.Name)}
-	if f := inventory.Fold("PyPI", q.Name); f != out[0] {
-		out = append(out, f)
-	}
-	return out
+	return inventory.Folds(q.Name)
 }
 
 // named reports whether a package of a fitting folded name is meant.
 func (q query) named(ecosystem, name string) bool {
 	if q.anyEcosystem {
-		return strings.ToLower(name) == strings.ToLower(q.Name)
+		return inventory.Fold(ecosystem, name) == inventory.Fold(ecosystem, q.Name)
 	}
 	return ecosystem == q.Ecosystem
 }
