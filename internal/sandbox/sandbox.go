@@ -8,13 +8,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path"
 	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cleanstart/cleanstart/internal/sandbox/first"
 )
 
 // ErrNoHook is returned by Run in a program whose main function did not call
@@ -27,62 +28,13 @@ var ErrNoUserNamespaces = errors.New("this host does not allow unprivileged user
 	"kernel.unprivileged_userns_clone=1 (Debian), kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu) and " +
 	"user.max_user_namespaces above 0; in a container, allow the unshare system call and an unmasked /proc")
 
-// SetupError is a step of making the sandbox that did not succeed. No process
-// has run when Run returns one, except at stage "wait".
-type SetupError struct {
-	Stage string // mount, pivot, hostname, loopback, probe, exec, …
-	Path  string // the path that it was about, as inside the sandbox
-	Err   error  // a syscall.Errno where the kernel refused
-}
-
-func (e *SetupError) Error() string {
-	if e.Path == "" {
-		return fmt.Sprintf("sandbox: %s: %v", e.Stage, e.Err)
-	}
-	return fmt.Sprintf("sandbox: %s %s: %v", e.Stage, e.Path, e.Err)
-}
-
-func (e *SetupError) Unwrap() error { return e.Err }
-
 // hooked is set by Init. It is the one variable of the package: only the
 // process itself can know whether its main function took the hook.
 var hooked atomic.Bool
 
-// firstName is argv[0] of the re-executed program.
-const firstName = "cleanstart-sandbox"
-
-// request crosses to the first process.
-type request struct {
-	Config     Config            `json:"config"`
-	Process    Process           `json:"process"`
-	Namespaces map[string]string `json:"namespaces"` // of the caller
-}
-
-// reply comes back, one JSON value for each event.
-type reply struct {
-	Hello   bool       `json:"hello,omitempty"`
-	Error   *wireError `json:"error,omitempty"`
-	Outcome *Outcome   `json:"outcome,omitempty"`
-}
-
-type wireError struct {
-	Stage string        `json:"stage"`
-	Path  string        `json:"path,omitempty"`
-	Errno syscall.Errno `json:"errno,omitempty"`
-	Text  string        `json:"text,omitempty"`
-}
-
-func toWire(err error) *wireError {
-	var s *SetupError
-	if !errors.As(err, &s) {
-		return &wireError{Stage: "setup", Text: err.Error()}
-	}
-	w := &wireError{Stage: s.Stage, Path: s.Path, Text: s.Err.Error()}
-	errors.As(s.Err, &w.Errno)
-	return w
-}
-
-func (w *wireError) err() error {
+// failure is the error that the first process sent, with what it means on
+// this host.
+func failure(w *first.WireError) error {
 	e := &SetupError{Stage: w.Stage, Path: w.Path, Err: errors.New(w.Text)}
 	if w.Errno != 0 && w.Text == w.Errno.Error() {
 		e.Err = w.Errno
@@ -110,7 +62,7 @@ func Run(ctx context.Context, cfg Config, p Process, stdout, stderr io.Writer) (
 	if !hooked.Load() {
 		return nil, ErrNoHook
 	}
-	if err := cfg.check(p); err != nil {
+	if err := cfg.Check(p); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -129,7 +81,10 @@ func Run(ctx context.Context, cfg Config, p Process, stdout, stderr io.Writer) (
 	defer replies.Close()
 
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	cmd.Args = []string{firstName}
+	cmd.Args = []string{first.Name}
+	if cfg.Serve == nil {
+		cmd.Args = append(cmd.Args, first.Early)
+	}
 	cmd.Env = []string{"GOMAXPROCS=2"}
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = stdout, stderr
@@ -147,7 +102,7 @@ func Run(ctx context.Context, cfg Config, p Process, stdout, stderr io.Writer) (
 	}
 	sent := make(chan error, 1)
 	go func() {
-		sent <- json.NewEncoder(tell).Encode(request{Config: cfg, Process: p, Namespaces: namespaces()})
+		sent <- json.NewEncoder(tell).Encode(first.Request{Config: cfg, Process: p, Namespaces: namespaces()})
 	}()
 	outcome, err := listen(replies)
 	if err != nil {
@@ -194,7 +149,7 @@ func listen(r io.Reader) (*Outcome, error) {
 	dec := json.NewDecoder(io.LimitReader(r, 64<<20))
 	greeted := false
 	for {
-		var m reply
+		var m first.Reply
 		err := dec.Decode(&m)
 		switch {
 		case err != nil && !greeted:
@@ -202,7 +157,7 @@ func listen(r io.Reader) (*Outcome, error) {
 		case err != nil:
 			return nil, &SetupError{Stage: "wait", Err: fmt.Errorf("the first process ended without an answer (out of memory, or killed): %w", err)}
 		case m.Error != nil:
-			return nil, m.Error.err()
+			return nil, failure(m.Error)
 		case m.Outcome != nil:
 			return m.Outcome, nil
 		}
@@ -214,77 +169,10 @@ func listen(r io.Reader) (*Outcome, error) {
 // which of its own are new.
 func namespaces() map[string]string {
 	m := map[string]string{}
-	for _, n := range namespaceNames {
+	for _, n := range first.Namespaces() {
 		if id, err := os.Readlink("/proc/self/ns/" + n); err == nil {
 			m[n] = id
 		}
 	}
 	return m
-}
-
-var namespaceNames = []string{"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}
-
-func (p *Process) program() string {
-	if p.Path != "" {
-		return p.Path
-	}
-	return p.Args[0]
-}
-
-// check refuses a configuration that could not work or would not isolate.
-func (c *Config) check(p Process) error {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("sandbox: configuration: "+format, args...)
-	}
-	if len(c.Mounts) == 0 || c.Mounts[0].Target != "/" {
-		return bad("the first mount must have the target /")
-	}
-	proc := false
-	for i, m := range c.Mounts {
-		if !path.IsAbs(m.Target) || path.Clean(m.Target) != m.Target || i > 0 && m.Target == "/" {
-			return bad("mount %d: target %q is not a clean absolute path", i, m.Target)
-		}
-		switch m.Kind {
-		case Bind:
-			if !path.IsAbs(m.Source) {
-				return bad("mount %s: source %q is not absolute", m.Target, m.Source)
-			}
-		case Overlay:
-			if len(m.Lower) == 0 || (m.Upper == "") != (m.Work == "") {
-				return bad("mount %s: an overlay wants lower directories, and upper and work together or neither", m.Target)
-			}
-			for _, d := range append([]string{m.Upper, m.Work}, m.Lower...) {
-				if d != "" && !path.IsAbs(d) {
-					return bad("mount %s: %q is not absolute", m.Target, d)
-				}
-			}
-		case Proc:
-			proc = true
-		case Tmpfs, Dev:
-		default:
-			return bad("mount %s: unknown kind %q", m.Target, m.Kind)
-		}
-		if i == 0 && m.Kind != Bind && m.Kind != Overlay && m.Kind != Tmpfs {
-			return bad("the root must be a bind, overlay or tmpfs mount")
-		}
-	}
-	if !proc {
-		return bad("a proc mount is needed")
-	}
-	if len(p.Args) == 0 || !path.IsAbs(p.program()) || !path.IsAbs(p.Dir) {
-		return bad("the process wants an absolute program and an absolute directory")
-	}
-	switch {
-	case p.Signal < 0 || p.Signal > 64 || p.After < 0 || p.After > 0 && p.Signal == 0:
-		return bad("signal %d after %s", p.Signal, p.After)
-	case c.Trace != nil && (p.Signal != 0 || p.Closed):
-		return bad("a traced process takes no signal and keeps its streams")
-	}
-	if c.UID < 0 || c.GID < 0 {
-		return bad("negative user or group")
-	}
-	if _, err := filter(c.Seccomp); err != nil {
-		return bad("%w", err)
-	}
-	return nil
 }

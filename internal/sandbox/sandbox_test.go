@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cleanstart/cleanstart/internal/need"
+	"github.com/cleanstart/cleanstart/internal/sandbox/first"
 	"github.com/cleanstart/cleanstart/internal/trace"
 )
 
@@ -337,7 +338,7 @@ func TestErrorsFromInside(t *testing.T) {
 	}{
 		{"private", syscall.EPERM, true}, {"proc", syscall.EPERM, true}, {"private", syscall.ENOMEM, false}, {"bind", syscall.EPERM, false}, {"overlay", syscall.ENODEV, false},
 	} {
-		err := toWire(&SetupError{Stage: c.stage, Path: "/x", Err: fmt.Errorf("there: %w", c.errno)}).err()
+		err := failure(first.ToWire(&SetupError{Stage: c.stage, Path: "/x", Err: fmt.Errorf("there: %w", c.errno)}))
 		var setup *SetupError
 		if errors.Is(err, ErrNoUserNamespaces) != c.none || !errors.Is(err, c.errno) || !errors.As(err, &setup) || setup.Stage != c.stage {
 			t.Errorf("%s %v: %v", c.stage, c.errno, err)
@@ -384,11 +385,11 @@ func TestCheck(t *testing.T) {
 		c, p := good, proc("exit", "0")
 		c.Mounts = slices.Clone(good.Mounts)
 		breakIt(&c, &p)
-		if c.check(p) == nil {
+		if c.Check(p) == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if err := good.check(proc("exit", "0")); err != nil {
+	if err := good.Check(proc("exit", "0")); err != nil {
 		t.Errorf("good configuration: %v", err)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strconv"
@@ -42,6 +41,16 @@ type image struct {
 	bias     uint64 // run-time minus link-time address
 }
 
+// kernelName is the file's path as the kernel names it in a process's maps.
+func kernelName(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	return os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+}
+
 // resolve opens the plan's files and checks every address.
 func resolve(plan *Plan) ([]*target, error) {
 	if plan == nil {
@@ -49,7 +58,7 @@ func resolve(plan *Plan) ([]*target, error) {
 	}
 	targets := make([]*target, 0, len(plan.Files))
 	for _, f := range plan.Files {
-		resolved, err := filepath.EvalSymlinks(f.Path)
+		resolved, err := kernelName(f.Path)
 		if err != nil {
 			return nil, fmt.Errorf("trace: %s: %w", f.Path, err)
 		}

@@ -1,16 +1,13 @@
-package sandbox
+package first
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"math"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,18 +18,26 @@ const (
 	replyFD   = 4
 )
 
-// Init is the hook. In a process that Run started it takes over and does not
-// return; in any other it returns at once. Nothing must run before it in
-// main: it would run in the sandbox too.
-func Init() {
-	hooked.Store(true)
-	if os.Args[0] == firstName && os.Getpid() == 1 {
-		os.Exit(first())
+// The first process takes over here when it can: long before main, and before
+// most of what the embedding program initialises. That takes longer than all
+// the rest of a sandbox, and none of it should run in one. Programs are
+// initialised in the order of imports and then of paths, so this package keeps
+// from importing what comes late: net, os/exec and all that needs them.
+func init() {
+	if len(os.Args) == 2 && os.Args[1] == Early && Is() {
+		os.Exit(Main(nil))
 	}
 }
 
-// first is the sandbox's process 1.
-func first() int {
+// Is tells whether this process is the first one of a sandbox.
+func Is() bool { return len(os.Args) > 0 && os.Args[0] == Name && os.Getpid() == 1 }
+
+// Serve starts a server and gives the base URL to reach it at.
+type Serve func(*Server) (base string, err error)
+
+// Main is the sandbox's process 1; its result is the exit status. Without a
+// serve, a configuration with a server is refused.
+func Main(serve Serve) int {
 	// what the caller's own parents left open would reach the target
 	if unix.CloseRange(requestFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) != nil {
 		return 125
@@ -42,30 +47,30 @@ func first() int {
 	signal.Notify(make(chan os.Signal, 1))
 	in, out := os.NewFile(requestFD, "request"), os.NewFile(replyFD, "reply")
 	enc := json.NewEncoder(out)
-	if enc.Encode(reply{Hello: true}) != nil {
+	if enc.Encode(Reply{Hello: true}) != nil {
 		return 125
 	}
-	var req request
+	var req Request
 	if err := json.NewDecoder(in).Decode(&req); err != nil {
-		enc.Encode(reply{Error: toWire(&SetupError{Stage: "request", Err: err})})
+		enc.Encode(Reply{Error: ToWire(&SetupError{Stage: "request", Err: err})})
 		return 125
 	}
 	go func() { // the caller holds the other end until it is done with us
 		io.Copy(io.Discard, in)
 		os.Exit(125)
 	}()
-	outcome, err := setupAndRun(&req)
+	outcome, err := setupAndRun(&req, serve)
 	if err != nil {
-		enc.Encode(reply{Error: toWire(err)})
+		enc.Encode(Reply{Error: ToWire(err)})
 		return 125
 	}
-	if enc.Encode(reply{Outcome: outcome}) != nil {
+	if enc.Encode(Reply{Outcome: outcome}) != nil {
 		return 125
 	}
 	return 0
 }
 
-func setupAndRun(req *request) (*Outcome, error) {
+func setupAndRun(req *Request, serve Serve) (*Outcome, error) {
 	cfg := &req.Config
 	if err := mountAll(cfg.Mounts); err != nil {
 		return nil, err
@@ -87,6 +92,9 @@ func setupAndRun(req *request) (*Outcome, error) {
 	}
 	p := req.Process
 	if cfg.Serve != nil {
+		if serve == nil {
+			return nil, &SetupError{Stage: "serve", Err: errors.New("the first process took over too early for a server")}
+		}
 		base, err := serve(cfg.Serve)
 		if err != nil {
 			return nil, &SetupError{Stage: "serve", Err: err}
@@ -119,30 +127,4 @@ func raiseLoopback() error {
 	}
 	req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, req)
-}
-
-// serverAddress is fixed: the namespace is the sandbox's own, and a port that
-// changed would show in what programs print.
-// serve answers GET for the files until the sandbox ends.
-const serverAddress = "127.0.0.1:18080"
-
-func serve(s *Server) (base string, err error) {
-	l, err := net.Listen("tcp4", serverAddress)
-	if err != nil {
-		return "", err
-	}
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, ok := s.Files[r.URL.Path]
-		if !ok {
-			http.NotFound(w, r)
-			return
-		}
-		w.Header()["Date"] = nil // the same answer at any time
-		w.Header().Set("Content-Type", "application/octet-stream")
-		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
-		w.Write(body)
-	})
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second}
-	go srv.Serve(l) // joined by the end of the process, which ends the namespace
-	return "http://" + l.Addr().String(), nil
 }
