@@ -158,6 +158,13 @@ func products(p Product, d *Decision) []govex.Product {
 	if d.PURL == "" {
 		sub = govex.Component{ID: d.Component + "@" + d.Version}
 	}
+	subs := []govex.Subcomponent{{Component: sub}}
+	if bare, err := packageurl.FromString(d.PURL); err == nil && (len(bare.Qualifiers) > 0 || bare.Subpath != "") {
+		// a consumer's bill may have other qualifiers, or none
+		bare.Qualifiers, bare.Subpath = nil, ""
+		id := bare.ToString()
+		subs = append(subs, govex.Subcomponent{Component: govex.Component{ID: id, Identifiers: map[govex.IdentifierType]string{govex.PURL: id}}})
+	}
 	purl := func(repository string) govex.Component {
 		var q packageurl.Qualifiers
 		if repository != "" {
@@ -178,7 +185,7 @@ func products(p Product, d *Decision) []govex.Product {
 	names = append(names, govex.Component{ID: repo + "@" + p.Digest}, govex.Component{ID: p.Digest})
 	var out []govex.Product
 	for _, c := range names {
-		out = append(out, govex.Product{Component: c, Subcomponents: []govex.Subcomponent{{Component: sub}}})
+		out = append(out, govex.Product{Component: c, Subcomponents: slices.Clone(subs)})
 	}
 	return out
 }
