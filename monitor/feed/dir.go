@@ -24,12 +24,21 @@ import (
 // Dir is a feed over a directory of OSV records, one JSON file each, in any
 // depth. Files and directories whose name begins with a dot are not read, so
 // that a writer can prepare a file beside its place and rename it.
-type Dir struct{ FS fs.FS }
+//
+// A zip file of records is a directory too: [archive/zip.Reader] is a file
+// system. Records of another form are read through Convert.
+type Dir struct {
+	FS fs.FS
+	// Convert makes an OSV record of a file; nil means that files are such. No
+	// record and no error is a file that says nothing about versions, and is
+	// passed over.
+	Convert func([]byte) ([]byte, error)
+}
 
 const (
 	maxRecord = 16 << 20  // bytes of one file
 	maxCursor = 512 << 20 // bytes of a cursor
-	cursorTag = "cleanstart-feed-dir/1"
+	cursorTag = "cleanstart-feed-dir/2"
 	pending   = "pending " // before the digest of a record that was read once and cannot be read now
 )
 
@@ -37,6 +46,7 @@ const (
 type state struct {
 	name, digest, id string
 	withdrawn        bool
+	modified         time.Time
 }
 
 // Since reads every file. A directory that cannot be listed is an error, and so
@@ -47,7 +57,7 @@ func (d Dir) Since(ctx context.Context, cursor []byte) (Batch, error) {
 		return Batch{}, fmt.Errorf("feed: %w", err)
 	}
 	s := scan{
-		fsys: d.FS, before: map[string]state{}, live: map[string]string{},
+		fsys: d.FS, convert: d.Convert, before: map[string]state{}, live: map[string]string{},
 		changed: map[string]Change{}, had: map[string]state{},
 	}
 	for _, b := range before {
@@ -80,6 +90,7 @@ func (d Dir) Since(ctx context.Context, cursor []byte) (Batch, error) {
 // scan is one reading of the directory.
 type scan struct {
 	fsys    fs.FS
+	convert func([]byte) ([]byte, error)
 	before  map[string]state  // by file name
 	had     map[string]state  // by id
 	after   []state           // of this reading
@@ -102,12 +113,20 @@ func (s *scan) file(name string) {
 		s.keep(was)
 		return
 	}
-	h, err := readHeader(b)
+	if s.convert != nil {
+		if b, err = s.convert(b); err == nil && b == nil {
+			return
+		}
+	}
+	var h header
+	if err == nil {
+		h, err = readHeader(b)
+	}
 	if err != nil {
 		s.problem(name, digest, err)
 		return
 	}
-	now := state{name: name, digest: digest, id: h.ID, withdrawn: !h.Withdrawn.IsZero()}
+	now := state{name: name, digest: digest, id: h.ID, withdrawn: !h.Withdrawn.IsZero(), modified: h.Modified.UTC()}
 	if !s.keep(now) {
 		return
 	}
@@ -115,7 +134,7 @@ func (s *scan) file(name string) {
 	if had && strings.TrimPrefix(old.digest, pending) == digest {
 		return // the same record, under another name or readable again
 	}
-	c := Change{Kind: New, ID: h.ID, Digest: digest, Record: b, Published: h.Published, Modified: h.Modified}
+	c := Change{Kind: New, ID: h.ID, Digest: digest, Record: b, Published: h.Published, Modified: h.Modified, Before: old.modified}
 	switch {
 	case now.withdrawn:
 		c.Kind = Withdrawn
@@ -153,17 +172,18 @@ func (s *scan) finish() Batch {
 	b := s.batch
 	for id, old := range s.had {
 		if _, ok := s.live[id]; !ok {
-			s.changed[id] = Change{Kind: Deleted, ID: id, Digest: strings.TrimPrefix(old.digest, pending)}
+			s.changed[id] = Change{Kind: Deleted, ID: id, Digest: strings.TrimPrefix(old.digest, pending), Before: old.modified}
 		}
 	}
 	for _, c := range s.changed {
 		b.Changes = append(b.Changes, c)
-		if c.Modified.After(b.Newest) {
+		if c.Kind != Deleted && c.Modified.After(b.Newest) {
 			b.Newest = c.Modified
 		}
 	}
 	slices.SortFunc(b.Changes, func(x, y Change) int { return cmp.Compare(x.ID, y.ID) })
 	slices.SortFunc(b.Problems, func(x, y Problem) int { return cmp.Compare(x.Name, y.Name) })
+	b.Live = len(s.live)
 	b.Next = encode(s.after)
 	return b
 }
@@ -210,7 +230,8 @@ func sum(b []byte) string {
 }
 
 // encode writes a cursor: a tag, then one line per file of digest, a mark for
-// withdrawn records, id and name, separated by tabs and sorted by name.
+// withdrawn records, modified time, id and name, separated by tabs and sorted
+// by name.
 func encode(files []state) []byte {
 	slices.SortFunc(files, func(a, b state) int { return cmp.Compare(a.name, b.name) })
 	var b bytes.Buffer
@@ -220,7 +241,7 @@ func encode(files []state) []byte {
 		if f.withdrawn {
 			mark = "w"
 		}
-		fmt.Fprintf(&b, "%s\t%s\t%s\t%q\n", f.digest, mark, f.id, f.name)
+		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%q\n", f.digest, mark, f.modified.Format(time.RFC3339Nano), f.id, f.name)
 	}
 	return b.Bytes()
 }
@@ -239,15 +260,18 @@ func decode(cursor []byte) ([]state, error) {
 	var files []state
 	for sc.Scan() {
 		var f state
-		p := strings.SplitN(sc.Text(), "\t", 4)
-		if len(p) != 4 || p[1] != "w" && p[1] != "-" || p[2] == "" {
+		p := strings.SplitN(sc.Text(), "\t", 5)
+		if len(p) != 5 || p[1] != "w" && p[1] != "-" || p[3] == "" {
 			return nil, fmt.Errorf("the cursor is damaged in line %d", len(files)+2)
 		}
-		f.digest, f.withdrawn, f.id = p[0], p[1] == "w", p[2]
-		var err error
-		if f.name, err = strconv.Unquote(p[3]); err != nil {
+		f.digest, f.withdrawn, f.id = p[0], p[1] == "w", p[3]
+		var err, timeErr error
+		f.name, err = strconv.Unquote(p[4])
+		f.modified, timeErr = time.Parse(time.RFC3339Nano, p[2])
+		if err != nil || timeErr != nil {
 			return nil, fmt.Errorf("the cursor is damaged in line %d", len(files)+2)
 		}
+		f.modified = f.modified.UTC()
 		files = append(files, f)
 	}
 	return files, sc.Err()

@@ -23,6 +23,7 @@ type Batch struct {
 	Problems []Problem // records that could not be read; they stay pending and are tried again
 	Next     []byte    // cursor behind this batch
 	Newest   time.Time // the newest modified time of the changes
+	Live     int       // records that the feed holds behind this batch, withdrawn ones too
 }
 
 // Complete reports whether every record of the feed was understood.
@@ -46,6 +47,7 @@ type Change struct {
 	Record    []byte // nil where it was deleted
 	Published time.Time
 	Modified  time.Time
+	Before    time.Time // modified time of the record as it was held; zero for a new one
 }
 
 // Problem is one record that could not be read.

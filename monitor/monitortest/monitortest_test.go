@@ -1,9 +1,15 @@
 package monitortest
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"testing"
 	"time"
@@ -106,6 +112,55 @@ func fill(dir string) func(...[]byte) error {
 			}
 		}
 		return nil
+	}
+}
+
+func TestGuardIsAFeed(t *testing.T) {
+	dir := t.TempDir()
+	if err := CheckFeed(t.Context(), feed.Guard{Feed: feed.Dir{FS: os.DirFS(dir)}}, fill(dir)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBucketIsAFeed(t *testing.T) {
+	files := map[string][]byte{}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, ok := files[path.Base(r.URL.Path)]
+		if !ok {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		w.Write(b)
+	}))
+	defer srv.Close()
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	f := feed.Bucket{
+		URL: srv.URL, Ecosystems: []string{"Test"}, Dir: t.TempDir(), Client: srv.Client(),
+		Now: func() time.Time { now = now.Add(25 * time.Hour); return now },
+	}
+	err := CheckFeed(t.Context(), f, func(records ...[]byte) error {
+		clear(files)
+		var index, body bytes.Buffer
+		z := zip.NewWriter(&body)
+		for i, r := range records {
+			var h struct{ ID, Modified string }
+			if json.Unmarshal(r, &h) != nil {
+				h.ID, h.Modified = fmt.Sprint("BAD-", i), "2026-01-02T03:04:05Z"
+			}
+			fmt.Fprintf(&index, "%s,%s\n", h.Modified, h.ID)
+			w, err := z.Create(h.ID + ".json")
+			if err != nil {
+				return err
+			}
+			w.Write(r)
+			files[h.ID+".json"] = r
+		}
+		files["modified_id.csv"] = index.Bytes()
+		err := z.Close()
+		files["all.zip"] = body.Bytes()
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
