@@ -32,6 +32,9 @@ type facts struct {
 	record     *compile.Record
 	layers     []compile.LayerRecord
 	components []component
+
+	configSHA512 string
+	layerSHA512  []string // of the compressed layers
 }
 
 // component is one line of the bills of materials.
@@ -42,6 +45,7 @@ type component struct {
 	objects             []object                 // the toolchain's runtime: what was linked in
 	needs               []string                 // purls
 	license             licence
+	sources             *sourceLicences // nil without a tree
 }
 
 // shipped is one regular file of the image.
@@ -109,8 +113,15 @@ func gather(ctx context.Context, in *Input) (*facts, error) {
 	if len(layers) != len(r.Image.Layers) {
 		return nil, fmt.Errorf("the image has %d layers, its record %d", len(layers), len(r.Image.Layers))
 	}
+	raw, err := in.Image.RawConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	f.configSHA512 = sha512Of(raw)
+	f.layerSHA512 = make([]string, len(layers))
 	inLayer := make([][]shipped, len(layers))
 	licences := make([]licence, len(r.Components))
+	sources := make([]*sourceLicences, len(r.Components))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, l := range layers {
@@ -119,6 +130,9 @@ func gather(ctx context.Context, in *Input) (*facts, error) {
 				return err
 			}
 			rec := r.Image.Layers[i]
+			if f.layerSHA512[i], err = compressedSHA512(l); err != nil {
+				return fmt.Errorf("layer %s: %w", rec.Digest, err)
+			}
 			if inLayer[i], err = layerFiles(l, true); err != nil {
 				return fmt.Errorf("layer %s: %w", rec.Digest, err)
 			}
@@ -132,6 +146,13 @@ func gather(ctx context.Context, in *Input) (*facts, error) {
 		g.Go(func() (err error) {
 			if licences[i], err = concludeLicence(in.Image, &r.Components[i]); err != nil {
 				return fmt.Errorf("licences of %s: %w", r.Components[i].Component.Name, err)
+			}
+			tree := in.Image.Tree(r.Components[i].Component.Name)
+			if tree == nil {
+				return nil
+			}
+			if sources[i], err = scanTree(tree.FS()); err != nil {
+				return fmt.Errorf("source of %s: %w", r.Components[i].Component.Name, err)
 			}
 			return nil
 		})
@@ -163,7 +184,7 @@ func gather(ctx context.Context, in *Input) (*facts, error) {
 			}
 			c.needs = append(c.needs, p)
 		}
-		c.license = licences[i]
+		c.license, c.sources = licences[i], sources[i]
 		f.components = append(f.components, c)
 	}
 	for name := range files {
@@ -250,6 +271,25 @@ func layerFiles(l v1.Layer, withSHA1 bool) (files []shipped, err error) {
 	}
 	defer func() { err = errors.Join(err, rc.Close()) }()
 	return tarFiles(io.LimitReader(rc, maxLayer), withSHA1)
+}
+
+func sha512Of(b []byte) string {
+	sum := sha512.Sum512(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// compressedSHA512 hashes a layer as it is stored.
+func compressedSHA512(l v1.Layer) (sum string, err error) {
+	rc, err := l.Compressed()
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, rc.Close()) }()
+	h := sha512.New()
+	if _, err := io.Copy(h, io.LimitReader(rc, maxLayer)); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func tarFiles(r io.Reader, withSHA1 bool) ([]shipped, error) {

@@ -8,7 +8,8 @@ import (
 )
 
 // buildHash is artifact 10: one subject for the manifest, the configuration,
-// each layer, each diffID and each file, and the same as SHA256SUMS. The names
+// each layer, each diffID and each file, and the same as SHA256SUMS; all but
+// manifest and diffIDs with SHA-512, too, which some consumers ask for. The names
 // in SHA256SUMS are paths below the output directory (oci/blobs/...) and below
 // an unpacked root file system (rootfs/...), so that sha256sum -c
 // --ignore-missing checks whatever is there.
@@ -27,9 +28,9 @@ func buildHash(_ *Input, f *facts, ev *Evidence) (*product, error) {
 	}
 	blob := func(digest string) string { return "oci/blobs/sha256/" + hexOf(digest) }
 	fmt.Fprintf(&sums, "%s  %s\n", hexOf(f.manifest), blob(f.manifest)) // the manifest is the statement's first subject
-	add("config", blob(f.config), hexOf(f.config), "")
-	for _, l := range f.layers {
-		add("layer:"+l.Component, blob(l.Digest), hexOf(l.Digest), "")
+	add("config", blob(f.config), hexOf(f.config), f.configSHA512)
+	for i, l := range f.layers {
+		add("layer:"+l.Component, blob(l.Digest), hexOf(l.Digest), f.layerSHA512[i])
 		add("diffid:"+l.Component, "", hexOf(l.DiffID), "")
 	}
 	for _, c := range f.components {

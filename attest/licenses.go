@@ -18,7 +18,8 @@ type licenseComponent struct {
 	Version string `json:"version"`
 	PURL    string `json:"purl"`
 	licence
-	Files []licenseFile `json:"files"`
+	Sources *sourceLicences `json:"sources,omitempty"` // of the source tree, where it is at hand
+	Files   []licenseFile   `json:"files"`
 }
 
 // licenseFile is one shipped file, under the licence of its component.
@@ -28,14 +29,15 @@ type licenseFile struct {
 }
 
 // buildLicenses is artifact 11: declared and concluded licences of every
-// component, the evidence for them, the texts, and the files they cover.
+// component, the evidence for them, the texts, what every file of the source
+// tree says of itself, and the shipped files that they cover.
 func buildLicenses(_ *Input, f *facts, _ *Evidence) (*product, error) {
 	p := licensePredicate{
 		Tool:       licenseTool{Name: toolURI, Matcher: "github.com/google/licensecheck", Sure: sure},
 		Components: []licenseComponent{},
 	}
 	for _, c := range f.components {
-		lc := licenseComponent{Name: c.name, Version: c.version, PURL: c.purl, licence: c.license, Files: []licenseFile{}}
+		lc := licenseComponent{Name: c.name, Version: c.version, PURL: c.purl, licence: c.license, Sources: c.sources, Files: []licenseFile{}}
 		if lc.Texts == nil {
 			lc.Texts = []licenceText{}
 		}

@@ -3,6 +3,8 @@ package attest
 import (
 	"bytes"
 	"crypto/sha1"
+	"net/url"
+	"strings"
 	"time"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
@@ -20,6 +22,7 @@ func buildCycloneDX(in *Input, f *facts, _ *Evidence) (*product, error) {
 		Version:    f.manifest,
 		PackageURL: f.purl,
 		Hashes:     &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: hexOf(f.manifest)}},
+		Supplier:   &cdx.OrganizationalEntity{Name: in.Builder.ID, URL: &[]string{in.Builder.ID}},
 	}
 	var comps []cdx.Component
 	var deps []cdx.Dependency
@@ -38,6 +41,7 @@ func buildCycloneDX(in *Input, f *facts, _ *Evidence) (*product, error) {
 	bom := cdx.NewBOM()
 	bom.Version = 1
 	bom.Metadata = &cdx.Metadata{
+		Supplier:   &cdx.OrganizationalEntity{Name: in.Builder.ID, URL: &[]string{in.Builder.ID}},
 		Timestamp:  in.Time.Format(time.RFC3339),
 		Lifecycles: &[]cdx.Lifecycle{{Phase: cdx.LifecyclePhaseBuild}},
 		Tools: &cdx.ToolsChoice{Components: &[]cdx.Component{{
@@ -52,7 +56,7 @@ func buildCycloneDX(in *Input, f *facts, _ *Evidence) (*product, error) {
 	// the record, or building it failed.
 	bom.Compositions = &[]cdx.Composition{{Aggregate: cdx.CompositionAggregateComplete, Assemblies: &refs, Dependencies: &refs}}
 	if tools := cdxToolchain(f); len(tools) > 0 {
-		bom.Formulation = &[]cdx.Formula{{Components: &tools}}
+		bom.Formulation = &[]cdx.Formula{{BOMRef: "formula", Components: &tools, Workflows: &[]cdx.Workflow{cdxWorkflow(f)}}}
 	}
 
 	// The serial number names the content: of the bytes with a serial number of
@@ -84,10 +88,9 @@ func cdxComponent(c component) cdx.Component {
 		Scope:      cdx.ScopeRequired,
 		PackageURL: c.purl,
 		Licenses:   cdxLicence(c.license.Declared, cdx.LicenseAcknowledgementDeclared),
+		Supplier:   &cdx.OrganizationalEntity{Name: supplier(&c)},
 	}
-	if l := cdxLicence(c.license.Concluded, cdx.LicenseAcknowledgementConcluded); l != nil {
-		out.Evidence = &cdx.Evidence{Licenses: l}
-	}
+	out.Evidence = cdxEvidence(c)
 	var nested []cdx.Component
 	for _, s := range c.files {
 		nested = append(nested, cdx.Component{Type: cdx.ComponentTypeFile, Name: "/" + s.path, Hashes: &[]cdx.Hash{
@@ -120,6 +123,49 @@ func cdxComponent(c component) cdx.Component {
 	return out
 }
 
+// cdxEvidence says how a component is known: its identity by the digest of the
+// archive that was compiled, its occurrences by the files that are shipped, its
+// licences by their texts.
+func cdxEvidence(c component) *cdx.Evidence {
+	e := &cdx.Evidence{}
+	if l := cdxLicence(c.license.Concluded, cdx.LicenseAcknowledgementConcluded); l != nil {
+		e.Licenses = l
+	}
+	one := float32(1)
+	if c.record != nil {
+		e.Identity = &cdx.EvidenceIdentityChoice{Identities: &[]cdx.EvidenceIdentity{{
+			Field: cdx.EvidenceIdentityFieldTypeHash, Confidence: &one, ConcludedValue: hexOf(c.record.Archive),
+			Methods: &[]cdx.EvidenceIdentityMethod{{Technique: cdx.EvidenceIdentityTechniqueHashComparison, Confidence: &one, Value: c.record.Archive}},
+		}}}
+	}
+	var places []cdx.EvidenceOccurrence
+	for _, f := range c.files {
+		places = append(places, cdx.EvidenceOccurrence{Location: "/" + f.path})
+	}
+	if len(places) > 0 {
+		e.Occurrences = &places
+	}
+	if e.Licenses == nil && e.Identity == nil && e.Occurrences == nil {
+		return nil
+	}
+	return e
+}
+
+// supplier is who stands behind a component: the host that its release comes
+// from, or, for the toolchain's runtime, the kind of toolchain.
+func supplier(c *component) string {
+	if c.record == nil {
+		return runtimeName
+	}
+	if u, err := url.Parse(c.record.Place.Archive); err == nil && u.Host != "" {
+		return u.Hostname()
+	}
+	if scheme, _, ok := strings.Cut(c.record.Place.Archive, ":"); ok {
+		return scheme
+	}
+	return c.name
+}
+
 // cdxLicence is nil for NOASSERTION: CycloneDX says nothing by leaving out.
 func cdxLicence(expr string, ack cdx.LicenseAcknowledgement) *cdx.Licenses {
 	if expr == "" || expr == noAssertion {
@@ -129,6 +175,23 @@ func cdxLicence(expr string, ack cdx.LicenseAcknowledgement) *cdx.Licenses {
 		return &cdx.Licenses{{License: &cdx.License{ID: id, Acknowledgement: ack}}}
 	}
 	return &cdx.Licenses{{Expression: expr, Acknowledgement: &ack}}
+}
+
+// cdxWorkflow is how the image was made: one build for each component, in order,
+// with the action's digest as its name.
+func cdxWorkflow(f *facts) cdx.Workflow {
+	w := cdx.Workflow{BOMRef: "workflow", UID: f.record.SpecDigest, Name: "build of " + f.name,
+		TaskTypes: &[]cdx.TaskType{cdx.TaskTypeBuild}}
+	var tasks []cdx.Task
+	for i := range f.record.Components {
+		c := &f.record.Components[i]
+		tasks = append(tasks, cdx.Task{BOMRef: "task:" + c.Component.PURL, UID: c.Key, Name: c.Component.Name,
+			TaskTypes: &[]cdx.TaskType{cdx.TaskTypeBuild}})
+	}
+	if len(tasks) > 0 {
+		w.Tasks = &tasks
+	}
+	return w
 }
 
 // cdxToolchain lists what compiled the components, as formulation: it is how

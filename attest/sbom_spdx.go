@@ -68,6 +68,7 @@ func buildSPDX(in *Input, f *facts, _ *Evidence) (*product, error) {
 			PackageCopyrightText:      noAssertion,
 			PrimaryPackagePurpose:     "LIBRARY",
 			PackageExternalReferences: spdxPURL(c.purl),
+			PackageSupplier:           &common.Supplier{SupplierType: "Organization", Supplier: supplier(&c)},
 		}
 		if c.record != nil {
 			if u := c.record.Place.Archive; strings.Contains(u, "://") {

@@ -119,7 +119,7 @@ func guessRole(notes map[string]string) string {
 		return r
 	}
 	r := notes[annotationRole]
-	if _, ok := kindOf(r); ok || r == roleVSA || r == roleSums || r == roleManifest {
+	if _, ok := kindOf(r); ok || slices.Contains([]string{roleVSA, roleSums, roleManifest, roleKey, roleTrust, roleExtra}, r) {
 		return r
 	}
 	return ""

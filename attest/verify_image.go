@@ -41,8 +41,8 @@ func (c *checker) linkImage() {
 			c.problem(Hash, Forged, "", "%s has digest sha256:%s in the image, the statement says sha256:%s", name, sha256, d["sha256"])
 		}
 	}
-	if h, err := img.ConfigName(); err == nil {
-		expect("config", h.Hex, "")
+	if raw, err := img.RawConfigFile(); err == nil {
+		expect("config", hexOf(digestOf(raw)), sha512Of(raw))
 	}
 	layers, err := img.Layers()
 	if err != nil {
@@ -50,6 +50,7 @@ func (c *checker) linkImage() {
 		return
 	}
 	inLayer := make([][]shipped, len(layers))
+	stored := make([]string, len(layers))
 	errs := make([]error, len(layers))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
@@ -58,6 +59,9 @@ func (c *checker) linkImage() {
 			if errs[i] = c.ctx.Err(); errs[i] == nil {
 				inLayer[i], errs[i] = layerFiles(l, false)
 			}
+			if errs[i] == nil {
+				stored[i], errs[i] = compressedSHA512(l)
+			}
 			return nil
 		})
 	}
@@ -65,7 +69,7 @@ func (c *checker) linkImage() {
 	digests := map[string]int{} // layers are named by component, which the image does not know
 	for i, l := range layers {
 		if d, err := l.Digest(); err == nil {
-			digests["layer:"+d.Hex]++
+			digests["layer:"+d.Hex+stored[i]]++
 		}
 		if d, err := l.DiffID(); err == nil {
 			digests["diffid:"+d.Hex]++
@@ -80,7 +84,7 @@ func (c *checker) linkImage() {
 	}
 	for name, d := range left {
 		kind, _, _ := strings.Cut(name, ":")
-		key := kind + ":" + d["sha256"]
+		key := kind + ":" + d["sha256"] + d["sha512"]
 		if digests[key] > 0 {
 			digests[key]--
 			delete(left, name)

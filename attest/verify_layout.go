@@ -95,7 +95,7 @@ func (c *checker) read(name string, limit int64) ([]byte, error) {
 
 // blob gives the bytes with a digest.
 func (c *checker) blob(digest string, limit int64) ([]byte, error) {
-	if h, ok := strings.CutPrefix(digest, "sha256:"); !ok || len(h) != 64 || strings.Trim(h, "0123456789abcdef") != "" {
+	if !isDigest(digest) {
 		return nil, fmt.Errorf("%q is not a sha256 digest", digest)
 	}
 	b, err := c.read(blobPath(digest), limit)
@@ -106,6 +106,13 @@ func (c *checker) blob(digest string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("the bytes have digest %s", got)
 	}
 	return b, nil
+}
+
+// isDigest says whether a string is "sha256:" and 64 hexadecimal digits, and
+// so safe as a file name.
+func isDigest(s string) bool {
+	h, ok := strings.CutPrefix(s, "sha256:")
+	return ok && len(h) == 64 && strings.Trim(h, "0123456789abcdef") == ""
 }
 
 // sum hashes a file of any size.

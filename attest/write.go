@@ -35,14 +35,14 @@ type File struct {
 // and renamed. An earlier output of ours in its place is replaced; anything
 // else is left alone and is an error.
 func Write(ctx context.Context, dir string, ev *Evidence, s Signer, extra ...File) (*Manifest, error) {
-	set, err := sign(ctx, ev, &s)
+	set, err := sign(ctx, ev, &s, extra)
 	if err != nil {
 		return nil, err
 	}
 	var m *Manifest
 	err = replaceDir(dir, func(tmp string) error {
 		w := &writer{dir: tmp}
-		m, err = w.output(ctx, ev, &s, set, extra)
+		m, err = w.output(ctx, ev, &s, set)
 		if err != nil {
 			return err
 		}
@@ -59,17 +59,19 @@ type signed struct {
 	id        *identity
 	image     ocispec.Descriptor
 	referrers []*referrer
-	lines     []byte // bundle.jsonl
-	sumsSig   []byte // message signature of SHA256SUMS
+	digests   map[string]string // of the documents that are referrers as they are
+	lines     []byte            // bundle.jsonl
+	sumsSig   []byte            // message signature of SHA256SUMS
+	files     []looseFile
 }
 
 // sign makes the referrers of everything but the evidence manifest.
-func sign(ctx context.Context, ev *Evidence, s *Signer) (*signed, error) {
+func sign(ctx context.Context, ev *Evidence, s *Signer, extra []File) (*signed, error) {
 	id, err := s.identity()
 	if err != nil {
 		return nil, err
 	}
-	set := &signed{id: id}
+	set := &signed{id: id, digests: map[string]string{}}
 	if set.image, err = imageDescriptor(ev.image); err != nil {
 		return nil, err
 	}
@@ -125,8 +127,48 @@ func sign(ctx context.Context, ev *Evidence, s *Signer) (*signed, error) {
 		if err := set.attach(ev, Entry{Role: k.Name, Name: documentName, ArtifactType: k.MediaType}, k.File, doc); err != nil {
 			return nil, err
 		}
+		set.digests[k.Name] = set.referrers[len(set.referrers)-1].entry.Blob
+	}
+	if err := set.loose(ev, s, extra); err != nil {
+		return nil, err
+	}
+	for _, f := range set.files {
+		if err := set.attach(ev, Entry{Role: f.role, Name: f.path, ArtifactType: fileType}, path.Base(f.path), f.data); err != nil {
+			return nil, err
+		}
 	}
 	return set, nil
+}
+
+// fileType is the artifact type of files that have no other: attached, so that
+// a registry holds all that an output directory does, see [Restore].
+const fileType = "application/vnd.cleanstart.evidence.file"
+
+// looseFile is a file of the directory that is no artifact.
+type looseFile struct {
+	path, role string
+	data       []byte
+}
+
+// loose collects key, trusted root and whatever else belongs to the directory.
+func (set *signed) loose(ev *Evidence, s *Signer, extra []File) error {
+	root, err := trustedRoot(s.chains())
+	if err != nil {
+		return err
+	}
+	set.files = []looseFile{
+		{"cosign.pub", roleKey, publicKeyPEM(set.id)},
+		{"trusted_root.json", roleTrust, root},
+		{"tsa.pem", roleTrust, timestamp.PEM(slices.Concat(s.chains()...))},
+		{"evidence/" + sumsSig, roleSums, set.sumsSig},
+	}
+	for _, f := range extra {
+		if !fs.ValidPath(f.Path) || f.Path == "." || reserved(f.Path) {
+			return fmt.Errorf("extra file %q: want a relative path outside oci/ and evidence/", f.Path)
+		}
+		set.files = append(set.files, looseFile{f.Path, roleExtra, f.Data})
+	}
+	return nil
 }
 
 // documentName is the name of the entry of a document as it is.
@@ -159,32 +201,13 @@ func (set *signed) attach(ev *Evidence, e Entry, title string, blob []byte) erro
 }
 
 // output fills the directory and gives the manifest.
-func (w *writer) output(ctx context.Context, ev *Evidence, s *Signer, set *signed, extra []File) (*Manifest, error) {
-	root, err := trustedRoot(s.chains())
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range []struct {
-		path, role string
-		data       []byte
-	}{
-		{"cosign.pub", roleKey, publicKeyPEM(set.id)},
-		{"trusted_root.json", roleTrust, root},
-		{"tsa.pem", roleTrust, timestamp.PEM(slices.Concat(s.chains()...))},
-		{"oci/oci-layout", roleLayout, layoutFile},
-		{blobPath(digestOf(emptyConfig)), roleLayout, emptyConfig},
-		{"evidence/" + sumsFile, roleSums, ev.Sums},
-		{"evidence/" + sumsSig, roleSums, set.sumsSig},
-	} {
+func (w *writer) output(ctx context.Context, ev *Evidence, s *Signer, set *signed) (*Manifest, error) {
+	for _, f := range append(set.files,
+		looseFile{"oci/oci-layout", roleLayout, layoutFile},
+		looseFile{blobPath(digestOf(emptyConfig)), roleLayout, emptyConfig},
+		looseFile{"evidence/" + sumsFile, roleSums, ev.Sums},
+	) {
 		if err := w.add(f.path, f.role, f.data); err != nil {
-			return nil, err
-		}
-	}
-	for _, f := range extra {
-		if !fs.ValidPath(f.Path) || f.Path == "." || reserved(f.Path) {
-			return nil, fmt.Errorf("extra file %q: want a relative path outside oci/ and evidence/", f.Path)
-		}
-		if err := w.add(f.Path, roleExtra, f.Data); err != nil {
 			return nil, err
 		}
 	}
@@ -193,7 +216,7 @@ func (w *writer) output(ctx context.Context, ev *Evidence, s *Signer, set *signe
 		if k.Name == Bundle {
 			doc = set.lines
 		}
-		if err := w.add("evidence/"+k.File, k.Name, doc); err != nil {
+		if err := w.put("evidence/"+k.File, k.Name, doc, set.digests[k.Name]); err != nil {
 			return nil, err
 		}
 	}
@@ -248,7 +271,7 @@ func reserved(p string) bool {
 
 func (w *writer) referrer(r *referrer) error {
 	role := r.entry.Role
-	if err := w.add(blobPath(r.entry.Blob), role, r.blob); err != nil {
+	if err := w.put(blobPath(r.entry.Blob), role, r.blob, r.entry.Blob); err != nil {
 		return err
 	}
 	return w.add(blobPath(r.entry.Referrer), role, r.manifest)

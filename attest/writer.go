@@ -21,11 +21,20 @@ type writer struct {
 	files []Listed
 	names map[string]bool // of files
 	dirs  map[string]bool
+	known string // digest of what is written next, where it is known
 }
 
 // add writes one file. The same bytes under the same name twice are one file.
 func (w *writer) add(name, role string, data []byte) error {
 	return w.stream(name, role, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+}
+
+// put is add of bytes whose digest was just computed: large evidence is hashed
+// once.
+func (w *writer) put(name, role string, data []byte, digest string) error {
+	w.known = digest
+	defer func() { w.known = "" }()
+	return w.add(name, role, data)
 }
 
 func (w *writer) stream(name, role string, open func() (io.ReadCloser, error)) (err error) {
@@ -54,15 +63,21 @@ func (w *writer) stream(name, role string, open func() (io.ReadCloser, error)) (
 	if err != nil {
 		return err
 	}
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, sum), r)
+	var n int64
+	digest := w.known
+	if digest != "" {
+		n, err = io.Copy(f, r)
+	} else {
+		sum := sha256.New()
+		n, err = io.Copy(io.MultiWriter(f, sum), r)
+		digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	}
 	if err == nil {
 		err = f.Chmod(0o644) // whatever the umask
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	digest := "sha256:" + hex.EncodeToString(sum.Sum(nil))
 	if isBlob(name) && name != blobPath(digest) {
 		return fmt.Errorf("%s: the bytes have digest %s", name, digest)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -75,13 +76,14 @@ func fileRows(role, file string) []damage {
 	edit := func(f func(data []byte) []byte) func(b *box) bool {
 		return always(func(b *box) { b.write(file, f(slices.Clone(b.read(file)))) })
 	}
+	base := path.Base(file)
 	return []damage{
-		{file + ": deleted, its referrer kept", always(func(b *box) { b.remove(file) }), missing},
-		{file + ": byte flipped", edit(func(d []byte) []byte { d[len(d)/2] ^= 0x20; return d }), forged},
-		{file + ": cut short", edit(func(d []byte) []byte { return d[:len(d)-1] }), forged},
-		{file + ": longer", edit(func(d []byte) []byte { return append(d, '\n') }), forged},
-		{file + ": emptied", edit(func([]byte) []byte { return nil }), forged},
-		{file + ": a link to the same bytes", always(func(b *box) {
+		{base + ": deleted, its referrer kept", always(func(b *box) { b.remove(file) }), missing},
+		{base + ": byte flipped", edit(func(d []byte) []byte { d[len(d)/2] ^= 0x20; return d }), forged},
+		{base + ": cut short", edit(func(d []byte) []byte { return d[:len(d)-1] }), forged},
+		{base + ": longer", edit(func(d []byte) []byte { return append(d, '\n') }), forged},
+		{base + ": emptied", edit(func([]byte) []byte { return nil }), forged},
+		{base + ": a link to the same bytes", always(func(b *box) {
 			data := b.read(file)
 			b.remove(file)
 			other := b.dir + "-elsewhere"
@@ -332,11 +334,11 @@ func wholeRows() []damage {
 			foreign := bytes.Replace(payloadOf(b.t, b.blobOf(d)), []byte("https://slsa.dev/provenance/v1"), []byte("https://example.org/review/v1"), 1)
 			b.attachAs(d, resignPayload(b.t, b.blobOf(d), foreign), "https://example.org/review/v1")
 		}), []finding{{"layout", attest.Foreign}}},
-		{"oci/index.json deleted", always(func(b *box) { b.remove(indexFile) }), []finding{{"layout", attest.Missing}}},
-		{"oci/index.json with a field more", always(func(b *box) {
+		{"index.json deleted", always(func(b *box) { b.remove(indexFile) }), []finding{{"layout", attest.Missing}}},
+		{"index.json with a field more", always(func(b *box) {
 			b.write(indexFile, bytes.Replace(b.read(indexFile), []byte("{"), []byte(`{"more":1,`), 1))
 		}), []finding{{"layout", attest.Forged}}},
-		{"oci/index.json reordered", always(func(b *box) {
+		{"index.json reordered", always(func(b *box) {
 			idx := b.index()
 			slices.Reverse(idx.Manifests)
 			b.putIndex(idx)
@@ -346,7 +348,7 @@ func wholeRows() []damage {
 			idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool { return d.Annotations[roleAnnotation] == "" })
 			b.putIndex(idx)
 		}), []finding{{"image", attest.Missing}}},
-		{"oci/oci-layout deleted", always(func(b *box) { b.remove("oci/oci-layout") }), []finding{{"layout", attest.Missing}}},
+		{"oci-layout deleted", always(func(b *box) { b.remove("oci/oci-layout") }), []finding{{"layout", attest.Missing}}},
 		{"a file added", always(func(b *box) { b.write("notes.txt", []byte("x")) }), []finding{{"extra", attest.Foreign}}},
 		{"a file added below evidence", always(func(b *box) { b.write("evidence/more.json", []byte("{}")) }), []finding{{"extra", attest.Foreign}}},
 		{"a blob added", always(func(b *box) { b.write("oci/blobs/sha256/"+strings.Repeat("0", 64), []byte("{}")) }), []finding{{"layout", attest.Foreign}}},

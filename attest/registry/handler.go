@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -26,7 +30,7 @@ var (
 
 // Handler is a registry in memory with the referrers API of OCI distribution
 // 1.1: it lists the artifact type and annotations of each manifest, filters by
-// artifactType and says so. The registry underneath has neither. The zero
+// artifactType and says so, and pages by n and last. The registry underneath has neither. The zero
 // value is not usable; see [NewHandler].
 type Handler struct {
 	inner http.Handler
@@ -50,6 +54,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m := manifestPath.FindStringSubmatch(r.URL.Path)
+	if m != nil && r.Method == http.MethodDelete {
+		s := &status{ResponseWriter: w}
+		if h.inner.ServeHTTP(s, r); s.code < 300 {
+			h.forget(m[1], m[2])
+		}
+		return
+	}
 	if m == nil || r.Method != http.MethodPut {
 		h.inner.ServeHTTP(w, r)
 		return
@@ -84,11 +95,16 @@ func (s *status) WriteHeader(code int) {
 	s.ResponseWriter.WriteHeader(code)
 }
 
-func (h *Handler) remember(repo string, m *ocispec.Manifest, body []byte) {
-	d := ocispec.Descriptor{
-		MediaType: m.MediaType, Digest: digest.FromBytes(body), Size: int64(len(body)),
+// descriptor is how a list of referrers names a manifest.
+func descriptor(m *ocispec.Manifest, raw []byte) ocispec.Descriptor {
+	return ocispec.Descriptor{
+		MediaType: cmp.Or(m.MediaType, ocispec.MediaTypeImageManifest), Digest: digest.FromBytes(raw), Size: int64(len(raw)),
 		ArtifactType: cmp.Or(m.ArtifactType, m.Config.MediaType), Annotations: m.Annotations,
 	}
+}
+
+func (h *Handler) remember(repo string, m *ocispec.Manifest, body []byte) {
+	d := descriptor(m, body)
 	key := repo + "@" + string(m.Subject.Digest)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -105,9 +121,31 @@ func (h *Handler) referrers(w http.ResponseWriter, r *http.Request, repo, subjec
 	h.mu.Lock()
 	list := slices.Clone(h.refs[repo+"@"+subject])
 	h.mu.Unlock()
-	if want := r.URL.Query().Get("artifactType"); want != "" {
+	want := r.URL.Query().Get("artifactType")
+	if want != "" {
 		list = slices.DeleteFunc(list, func(d ocispec.Descriptor) bool { return d.ArtifactType != want })
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
+	}
+	n := maxReferrers
+	if v := r.URL.Query().Get("n"); v != "" {
+		asked, err := strconv.Atoi(v)
+		if err != nil || asked < 1 {
+			http.Error(w, "n is not a positive number", http.StatusBadRequest)
+			return
+		}
+		n = min(n, asked)
+	}
+	if last := r.URL.Query().Get("last"); last != "" {
+		at := slices.IndexFunc(list, func(d ocispec.Descriptor) bool { return string(d.Digest) == last })
+		list = list[at+1:] // one that is gone: from the start
+	}
+	if len(list) > n {
+		next := url.Values{"n": {strconv.Itoa(n)}, "last": {string(list[n-1].Digest)}}
+		if want != "" {
+			next.Set("artifactType", want)
+		}
+		w.Header().Set("Link", fmt.Sprintf("<%s?%s>; rel=\"next\"", r.URL.EscapedPath(), next.Encode()))
+		list = list[:n]
 	}
 	if list == nil {
 		list = []ocispec.Descriptor{}
@@ -116,4 +154,19 @@ func (h *Handler) referrers(w http.ResponseWriter, r *http.Request, repo, subjec
 	json.NewEncoder(w).Encode(ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: list,
 	})
+}
+
+// maxReferrers bounds one answer; clients follow the Link header. The common
+// Go client does not, so that it is far above what one image has.
+const maxReferrers = 10_000
+
+// forget takes a deleted manifest out of every list of the repository.
+func (h *Handler) forget(repo, digest string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, list := range h.refs {
+		if strings.HasPrefix(key, repo+"@") {
+			h.refs[key] = slices.DeleteFunc(list, func(d ocispec.Descriptor) bool { return string(d.Digest) == digest })
+		}
+	}
 }

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -21,50 +21,22 @@ const (
 	imageMarker = "dev.cosignproject.cosign/image"
 )
 
-// Push copies the image of an output directory to ref, and then every referrer
-// of its layout. It gives the digest under which the image now is; pushing
-// again changes nothing.
+// Push is [Client.Push] of a client with these options.
 func Push(ctx context.Context, dir string, ref name.Reference, opts ...remote.Option) (name.Digest, error) {
-	var none name.Digest
+	return (&Client{Remote: opts}).Push(ctx, dir, ref)
+}
+
+// newLayout makes an empty layout in dir/oci. Dir must be empty or absent.
+func newLayout(dir string) (layout.Path, error) {
+	entries, err := os.ReadDir(dir)
+	if err == nil && len(entries) > 0 {
+		return "", fmt.Errorf("%s is not empty", dir)
+	}
 	oci := filepath.Join(dir, "oci")
-	idx, err := readIndex(filepath.Join(oci, "index.json"))
-	if err != nil {
-		return none, fmt.Errorf("push %s: %w", ref, err)
+	if err := os.MkdirAll(oci, 0o755); err != nil {
+		return "", err
 	}
-	opts = append(opts[:len(opts):len(opts)], remote.WithContext(ctx))
-	var image *v1.Hash
-	var referrers []v1.Hash
-	for _, d := range idx.Manifests {
-		h, err := v1.NewHash(string(d.Digest))
-		if err != nil {
-			return none, fmt.Errorf("push %s: index: %w", ref, err)
-		}
-		if d.Annotations[annotation] == imageMarker {
-			image = &h
-		} else {
-			referrers = append(referrers, h)
-		}
-	}
-	if image == nil {
-		return none, fmt.Errorf("push %s: %s names no image", ref, filepath.Join(oci, "index.json"))
-	}
-	img, err := layout.Path(oci).Image(*image)
-	if err != nil {
-		return none, fmt.Errorf("push %s: %w", ref, err)
-	}
-	if err := remote.Write(ref, img, opts...); err != nil {
-		return none, fmt.Errorf("push %s: %w", ref, err)
-	}
-	for _, h := range referrers {
-		r, err := layout.Path(oci).Image(h)
-		if err != nil {
-			return none, fmt.Errorf("push referrer %s: %w", h, err)
-		}
-		if err := remote.Write(ref.Context().Digest(h.String()), r, opts...); err != nil {
-			return none, fmt.Errorf("push referrer %s: %w", h, err)
-		}
-	}
-	return ref.Context().Digest(image.String()), nil
+	return layout.Write(oci, empty.Index)
 }
 
 func readIndex(path string) (*ocispec.Index, error) {

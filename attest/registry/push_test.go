@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -90,6 +92,46 @@ func TestPushKeepsEveryReferrer(t *testing.T) {
 	}
 	if none, _ := list(t, base, d.Repository.Digest(string(all.Manifests[0].Digest)), ""); len(none.Manifests) != 0 {
 		t.Errorf("a referrer has %d referrers", len(none.Manifests))
+	}
+}
+
+func TestReferrersInPages(t *testing.T) {
+	dir, _ := attesttest.Write(t)
+	base, d := push(t, NewHandler(), dir)
+	all, _ := list(t, base, d, "")
+	var got []ocispec.Descriptor
+	next := "?n=4&artifactType=" + url.QueryEscape(bundleType)
+	for pages := 0; next != ""; pages++ {
+		page, h := list(t, base, d, next)
+		if len(page.Manifests) > 4 || pages > len(all.Manifests) {
+			t.Fatalf("page %d of %d", pages, len(page.Manifests))
+		}
+		got = append(got, page.Manifests...)
+		_, query, _ := strings.Cut(h.Get("Link"), "?")
+		if next, _, _ = strings.Cut(query, ">"); next != "" {
+			next = "?" + next
+		}
+	}
+	whole, _ := list(t, base, d, "?artifactType="+url.QueryEscape(bundleType))
+	if diff := cmp.Diff(whole.Manifests, got); diff != "" {
+		t.Errorf("pages differ from the whole (-whole +pages):\n%s", diff)
+	}
+	for _, bad := range []string{"?n=0", "?n=-1", "?n=x"} {
+		resp, err := http.Get(base + "/v2/team/tiny/referrers/" + d.DigestStr() + bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %s", bad, resp.Status)
+		}
+	}
+	gone := d.Repository.Digest(string(all.Manifests[0].Digest))
+	if err := remote.Delete(gone); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := list(t, base, d, ""); len(left.Manifests) != len(all.Manifests)-1 {
+		t.Errorf("%d referrers after one was deleted, want %d", len(left.Manifests), len(all.Manifests)-1)
 	}
 }
 
