@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -175,9 +176,12 @@ func (f *fixture) build(t testing.TB) (*analyze.Subject, Options) {
 		}
 		opts.Protection = append(opts.Protection, p)
 	}
+	var mu sync.Mutex // one test starts two at once
 	n := 0
 	opts.Parallel = 1
 	opts.run = func(_ context.Context, cfg sandbox.Config, p sandbox.Process, stdout, stderr io.Writer) (*sandbox.Outcome, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		n++
 		o, out, errs, err := f.run(cfg, p, n)
 		io.WriteString(stdout, out)
