@@ -26,19 +26,24 @@ func (d *draw) n(k int) int {
 
 func (d *draw) verdict() analyze.Verdict { return analyze.Verdict(d.n(3)) }
 
+// leaves are one of each kind.
+var leaves = []advisory.Condition{
+	macro, api, live, {File: "b.c"}, {Platform: "linux/amd64"}, {Option: "--disable-x"},
+	{Caller: &advisory.Caller{API: []string{"open_x"}, Besides: []string{"lib"}}},
+}
+
 func (d *draw) condition(depth int) advisory.Condition {
-	k := d.n(8)
-	if depth == 0 && k > 4 {
-		k -= 5
+	k := d.n(len(leaves) + 3)
+	if depth == 0 && k >= len(leaves) {
+		k -= 3
 	}
-	leaves := []advisory.Condition{macro, api, live, {File: "b.c"}, {Platform: "linux/amd64"}}
 	switch {
-	case k < 5:
+	case k < len(leaves):
 		return leaves[k]
-	case k == 5:
+	case k == len(leaves):
 		c := d.condition(depth - 1)
 		return advisory.Condition{Not: &c}
-	case k == 6:
+	case k == len(leaves)+1:
 		return advisory.Condition{All: []advisory.Condition{d.condition(depth - 1), d.condition(depth - 1)}}
 	}
 	return advisory.Condition{Any: []advisory.Condition{d.condition(depth - 1), d.condition(depth - 1)}}
@@ -76,7 +81,7 @@ func anything(b []byte) *analyze.Finding {
 			for _, fn := range fns {
 				e.Functions = append(e.Functions, analyze.FunctionFact{File: fn.File, Name: fn.Name, Verdict: d.verdict()})
 			}
-			for _, leaf := range []advisory.Condition{macro, api, live, {File: "b.c"}, {Platform: "linux/amd64"}} {
+			for _, leaf := range leaves {
 				if d.n(2) == 1 {
 					e.Conditions = append(e.Conditions, analyze.ConditionFact{Condition: leaf, Verdict: d.verdict(), Reason: "r"})
 				}
@@ -147,7 +152,7 @@ func proved(f *analyze.Finding) map[string]bool {
 				name := analyze.Describe(l)
 				yes, no := said(l)
 				known := yes != no
-				if build && (l.API != nil || l.Function != nil) {
+				if build && (l.API != nil || l.Function != nil || l.Caller != nil) {
 					known = false
 				}
 				if l.Function != nil && no && u.Closed != present {

@@ -6,20 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
 	"strings"
 
 	"golang.org/x/tools/go/packages"
+
+	"github.com/cleanstart/cleanstart/internal/run"
 )
 
 // goCommand runs the go command in the loader's place and environment.
 func goCommand(pc *packages.Config, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(pc.Context, "go", args...)
-	cmd.Dir, cmd.Env = pc.Dir, pc.Env
-	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("go %s: %w: %.500s", args[0], err, strings.TrimSpace(errOut.String()))
+	var out bytes.Buffer
+	c := run.Command{Tool: "go", Args: args, Env: pc.Env, Dir: pc.Dir, Stdout: &out}
+	for _, kv := range pc.Env {
+		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
+			c.Path = v
+		}
+	}
+	if err := c.Run(pc.Context); err != nil {
+		return nil, fmt.Errorf("go %s: %w", args[0], err)
 	}
 	return out.Bytes(), nil
 }
