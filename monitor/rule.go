@@ -2,7 +2,9 @@ package monitor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -45,6 +47,9 @@ func Rules(record []byte) ([]Rule, error) {
 	}
 	if err := json.Unmarshal(record, &r); err != nil {
 		return nil, fmt.Errorf("record: %w", err)
+	}
+	if r.ID == "" {
+		return nil, errors.New("record: not in OSV's form")
 	}
 	if r.Withdrawn != "" {
 		return nil, nil
@@ -103,7 +108,8 @@ func (o *Orders) parse(order, version string) semantic.Version {
 }
 
 // Affects is the rule as a question. A version that the rule cannot place is
-// affected. The answer about a version says nothing about another one: the
+// affected: it is never narrower than package advisory, whose verdict is the
+// last word. The answer about a version says nothing about another one: the
 // orders of some ecosystems (Alpine, Maven) are not transitive.
 func (o *Orders) Affects(r *Rule) func(version string) bool {
 	var ranges []span
@@ -127,9 +133,43 @@ func (o *Orders) Affects(r *Rule) func(version string) bool {
 				return true
 			}
 		}
-		// Only ranges, or a whole list of plain versions, can leave one out.
-		return len(ranges) == 0 && (!spelled || !plainVersion.MatchString(version))
+		// Only ranges, or a whole list of plain versions, can leave one out, and
+		// a list may spell a version that is not plain in another way.
+		plain := plainVersion.MatchString(version)
+		if len(ranges) > 0 {
+			return len(r.Versions) > 0 && !plain
+		}
+		return !spelled || !plain
 	}
+}
+
+// bound is an end of a range. Of a fuzzy one (1.1.1ze, 9.2p1) only the numbers
+// are known: a version with other numbers lies on the side that they say, one
+// with the same numbers is not placed.
+type bound struct {
+	v     semantic.Version
+	fuzzy bool
+}
+
+// lettered is such a bound, as in package advisory.
+var lettered = regexp.MustCompile(`^(v?[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18})(\.[0-9]+)*[a-z]{0,3}[0-9]{0,4}$`)
+
+func (o *Orders) bound(order, s string) (bound, bool) {
+	if v := o.parse(order, s); v != nil {
+		return bound{v, false}, true
+	}
+	if m := lettered.FindStringSubmatch(s); order == "" && m != nil {
+		if v := o.parse(order, m[1]); v != nil {
+			return bound{v, true}, true
+		}
+	}
+	return bound{}, false
+}
+
+// place compares a version with the bound; not ok where that is not known.
+func (b bound) place(v semantic.Version) (int, bool) {
+	c, err := v.Compare(b.v)
+	return c, err == nil && !(b.fuzzy && c == 0)
 }
 
 // span is one range, with its bounds parsed and with what closes each beginning
@@ -141,11 +181,12 @@ type span struct {
 	unclear bool // holds every version that no beginning decides
 }
 
-// begin is one beginning and the upper bounds that close it; at is nil for the
+// begin is one beginning and the upper bounds that close it; whole is the
 // beginning of all versions.
 type begin struct {
-	at          semantic.Version
-	fixed, last []semantic.Version
+	whole       bool
+	at          bound
+	fixed, last []bound
 }
 
 // span follows package advisory: a version is inside when some introduced event
@@ -157,45 +198,45 @@ func (o *Orders) span(r advisory.Range, ecosystem string) span {
 	if r.Type == "ECOSYSTEM" && !upstreamOrder(ecosystem) {
 		s.order = ecosystem
 	}
-	var fixed, last []semantic.Version
+	var fixed, last []bound
 	introduced, upper := 0, 0
 	for _, e := range r.Events {
 		switch {
 		case e.Introduced == "0":
 			introduced++
-			s.begins = append(s.begins, begin{})
+			s.begins = append(s.begins, begin{whole: true})
 		case e.Introduced != "":
 			introduced++
-			if v := o.parse(s.order, e.Introduced); v != nil {
-				s.begins = append(s.begins, begin{at: v})
+			if b, ok := o.bound(s.order, e.Introduced); ok {
+				s.begins = append(s.begins, begin{at: b})
 			} else {
 				s.unclear = true
 			}
 		case e.Fixed != "":
 			upper++
-			if v := o.parse(s.order, e.Fixed); v != nil {
-				fixed = append(fixed, v)
+			if b, ok := o.bound(s.order, e.Fixed); ok {
+				fixed = append(fixed, b)
 			}
 		case e.LastAffected != "":
 			upper++
-			if v := o.parse(s.order, e.LastAffected); v != nil {
-				last = append(last, v)
+			if b, ok := o.bound(s.order, e.LastAffected); ok {
+				last = append(last, b)
 			}
 		}
 	}
 	s.unknown = introduced == 0
 	if s.unclear && introduced == 1 && upper <= 1 {
-		s.begins, s.unclear = []begin{{}}, false
+		s.begins, s.unclear = []begin{{whole: true}}, false
 	}
 	for i := range s.begins {
 		b := &s.begins[i]
 		for _, f := range fixed {
-			if b.at == nil || above(f, b.at, 1) {
+			if b.ends(f, false, introduced == 1) {
 				b.fixed = append(b.fixed, f)
 			}
 		}
 		for _, l := range last {
-			if b.at == nil || above(l, b.at, 0) {
+			if b.ends(l, true, introduced == 1) {
 				b.last = append(b.last, l)
 			}
 		}
@@ -203,10 +244,15 @@ func (o *Orders) span(r advisory.Range, ecosystem string) span {
 	return s
 }
 
-// above reports whether v compares to w as at least c.
-func above(v, w semantic.Version, c int) bool {
-	n, err := v.Compare(w)
-	return err == nil && n >= c
+// ends reports whether an upper bound can close what begins here: one above it,
+// for last_affected also the beginning itself, and one with the same numbers
+// and letters behind them where there is only this beginning.
+func (b *begin) ends(x bound, last, sole bool) bool {
+	if b.whole {
+		return true
+	}
+	c, err := x.v.Compare(b.at.v)
+	return err == nil && (c > 0 || c == 0 && (last || x.fuzzy && sole))
 }
 
 // holds reports whether a version is inside, or cannot be placed.
@@ -217,12 +263,12 @@ func (s *span) holds(o *Orders, version string) bool {
 	}
 	for i := range s.begins {
 		b := &s.begins[i]
-		if b.at != nil {
-			n, err := v.Compare(b.at)
-			if err != nil {
+		if !b.whole {
+			c, ok := b.at.place(v)
+			if !ok {
 				return true
 			}
-			if n < 0 {
+			if c < 0 {
 				continue
 			}
 		}
@@ -235,12 +281,12 @@ func (s *span) holds(o *Orders, version string) bool {
 
 func (b *begin) closed(v semantic.Version) bool {
 	for _, f := range b.fixed {
-		if above(v, f, 0) {
+		if c, ok := f.place(v); ok && c >= 0 {
 			return true
 		}
 	}
 	for _, l := range b.last {
-		if above(v, l, 1) {
+		if c, ok := l.place(v); ok && c > 0 {
 			return true
 		}
 	}

@@ -11,6 +11,15 @@
 // What Append returned is durable. What a crash left half-written at the end
 // was never acknowledged, and Open removes it; a damaged line anywhere else is
 // tampering and an error. One process holds a ledger at a time.
+//
+// Time never goes back in a ledger. Where the clock does, an entry has the time
+// of the one before it, and beside it what the clock said: deadlines that were
+// reckoned from a ledger stay what they were, and whoever reads it sees that
+// the clock was set.
+//
+// A head may be signed ([File.SignHead]). Signed heads stand in a file of their
+// own, and [VerifySigned] checks both: whoever can write the files and has no
+// key can then change nothing that was signed.
 package ledger
 
 import (
@@ -35,12 +44,14 @@ import (
 
 // Entry is one line.
 type Entry struct {
-	Seq  uint64          `json:"seq"` // from 1, without gaps
-	Time time.Time       `json:"time"`
+	Seq  uint64          `json:"seq"`  // from 1, without gaps
+	Time time.Time       `json:"time"` // never before that of the entry before
 	Kind string          `json:"kind"`
 	Data json.RawMessage `json:"data"`
-	Prev string          `json:"prev"` // hash of the entry before, "" for the first
-	Hash string          `json:"hash"` // 64 hexadecimal digits
+	// Clock is what the clock said where that was before the entry before.
+	Clock time.Time `json:"clock,omitzero"`
+	Prev  string    `json:"prev"` // hash of the entry before, "" for the first
+	Hash  string    `json:"hash"` // 64 hexadecimal digits
 }
 
 // Event is what the caller appends. Data is marshalled to JSON.
@@ -87,8 +98,9 @@ type File struct {
 	mu     sync.Mutex
 	f      *os.File
 	head   Head
-	end    int64 // bytes that are durable
-	broken error // why nothing can be appended any more
+	last   time.Time // of the head
+	end    int64     // bytes that are durable
+	broken error     // why nothing can be appended any more
 }
 
 // Open opens or creates the ledger at name, verifies all of it, and locks it
@@ -116,7 +128,10 @@ func (l *File) open() (err error) {
 	if err := atomicfile.SyncDir(filepath.Dir(l.name)); err != nil {
 		return err
 	}
-	l.head, l.end, err = scan(l.f, func(Entry) bool { return true })
+	l.head, l.end, err = scan(l.f, func(e Entry) bool {
+		l.last = e.Time
+		return true
+	})
 	if err != nil {
 		return err
 	}
@@ -167,22 +182,22 @@ func (l *File) Append(ctx context.Context, at time.Time, events ...Event) ([]Ent
 	if len(events) == 0 {
 		return nil, nil
 	}
-	head := l.head
+	head, last := l.head, l.last
 	var b bytes.Buffer
 	entries := make([]Entry, 0, len(events))
 	for _, ev := range events {
-		e, line, err := head.next(at, ev)
+		e, line, err := head.next(last, at, ev)
 		if err != nil {
 			return nil, fmt.Errorf("append to ledger %s: %w", l.name, err)
 		}
 		b.Write(line)
 		entries = append(entries, e)
-		head = Head{e.Seq, e.Hash}
+		head, last = Head{e.Seq, e.Hash}, e.Time
 	}
 	if err := l.write(b.Bytes()); err != nil {
 		return nil, fmt.Errorf("append to ledger %s: %w", l.name, err)
 	}
-	l.head, l.end = head, l.end+int64(b.Len())
+	l.head, l.last, l.end = head, last, l.end+int64(b.Len())
 	return entries, nil
 }
 
@@ -255,8 +270,8 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next is the entry after h, and its line.
-func (h Head) next(at time.Time, ev Event) (Entry, []byte, error) {
+// next is the entry after h, which is of the time last, and its line.
+func (h Head) next(last, at time.Time, ev Event) (Entry, []byte, error) {
 	data, err := json.Marshal(ev.Data)
 	if err != nil {
 		return Entry{}, nil, fmt.Errorf("event %s: %w", ev.Kind, err)
@@ -265,13 +280,17 @@ func (h Head) next(at time.Time, ev Event) (Entry, []byte, error) {
 		return Entry{}, nil, errors.New("an event has no kind")
 	}
 	e := Entry{Seq: h.Seq + 1, Time: at.UTC().Round(0), Kind: ev.Kind, Data: data, Prev: h.Hash}
+	if e.Time.Before(last) {
+		e.Time, e.Clock = last, e.Time
+	}
 	b, err := json.Marshal(struct {
-		Seq  uint64          `json:"seq"`
-		Time time.Time       `json:"time"`
-		Kind string          `json:"kind"`
-		Data json.RawMessage `json:"data"`
-		Prev string          `json:"prev"`
-	}{e.Seq, e.Time, e.Kind, e.Data, e.Prev})
+		Seq   uint64          `json:"seq"`
+		Time  time.Time       `json:"time"`
+		Kind  string          `json:"kind"`
+		Data  json.RawMessage `json:"data"`
+		Clock time.Time       `json:"clock,omitzero"`
+		Prev  string          `json:"prev"`
+	}{e.Seq, e.Time, e.Kind, e.Data, e.Clock, e.Prev})
 	if err != nil {
 		return Entry{}, nil, fmt.Errorf("event %s: %w", ev.Kind, err)
 	}
@@ -302,6 +321,7 @@ var errStopped = errors.New("stopped")
 // the caller.
 func scan(r io.Reader, each func(Entry) bool) (Head, int64, error) {
 	var head Head
+	var last time.Time
 	var end int64
 	br := bufio.NewReaderSize(r, 1<<16)
 	for n := 1; ; n++ {
@@ -313,13 +333,16 @@ func scan(r io.Reader, each func(Entry) bool) (Head, int64, error) {
 			return head, end, err
 		}
 		e, reason := head.parse(line)
+		if reason == "" && e.Time.Before(last) {
+			reason = "is of an earlier time than the entry before it"
+		}
 		if reason != "" {
 			return head, end, &TamperError{Line: n, Reason: reason}
 		}
 		if !each(e) {
 			return head, end, errStopped
 		}
-		head, end = Head{e.Seq, e.Hash}, end+int64(len(line))
+		head, last, end = Head{e.Seq, e.Hash}, e.Time, end+int64(len(line))
 	}
 }
 
