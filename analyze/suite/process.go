@@ -244,7 +244,7 @@ func eachCheck(ctx context.Context, s *Subject, v variant, judge func(r compile.
 }
 
 func eachRun(ctx context.Context, s *Subject, runs []compile.Run, kind string, v variant, judge func(r compile.Run, got *ran) string) Outcome {
-	return judgeRuns(ctx, s, runs, kind, v, func(r compile.Run, got *ran) string {
+	return judgeRuns(ctx, s, runs, kind, "as declared", v, func(r compile.Run, got *ran) string {
 		if why := wrongWith(r, got); why != "" {
 			return why
 		}
@@ -260,7 +260,7 @@ func eachRun(ctx context.Context, s *Subject, runs []compile.Run, kind string, v
 // eachSurvives runs every declared check in a variant that it was not written
 // for: it may say no in its own way, and must not crash.
 func eachSurvives(ctx context.Context, s *Subject, v variant) Outcome {
-	return judgeRuns(ctx, s, s.Spec.Checks, "check", v, func(r compile.Run, got *ran) string {
+	return judgeRuns(ctx, s, s.Spec.Checks, "check", "without a crash", v, func(r compile.Run, got *ran) string {
 		if got.TimedOut {
 			return r.Name + ": did not end in time"
 		}
@@ -282,7 +282,7 @@ func crashed(got *ran) string {
 	return ""
 }
 
-func judgeRuns(ctx context.Context, s *Subject, runs []compile.Run, kind string, v variant, judge func(r compile.Run, got *ran) string) Outcome {
+func judgeRuns(ctx context.Context, s *Subject, runs []compile.Run, kind, right string, v variant, judge func(r compile.Run, got *ran) string) Outcome {
 	if len(runs) == 0 {
 		return notApplicable("the specification declares no " + kind)
 	}
@@ -299,5 +299,5 @@ func judgeRuns(ctx context.Context, s *Subject, runs []compile.Run, kind string,
 			wrong = append(wrong, why)
 		}
 	}
-	return verdict(wrong, "%d of %d runs as declared", len(runs), len(runs))
+	return verdict(wrong, "%d of %d runs %s", len(runs), len(runs), right)
 }
