@@ -135,11 +135,10 @@ func (o *Orders) Affects(r *Rule) func(version string) bool {
 		}
 		// Only ranges, or a whole list of plain versions, can leave one out, and
 		// a list may spell a version that is not plain in another way.
-		plain := plainVersion.MatchString(version)
 		if len(ranges) > 0 {
-			return len(r.Versions) > 0 && !plain
+			return len(r.Versions) > 0 && !plainVersion.MatchString(version)
 		}
-		return !spelled || !plain
+		return !spelled || !plainVersion.MatchString(version)
 	}
 }
 
