@@ -353,7 +353,7 @@ func TestAllowedSigners(t *testing.T) {
 		"local time":              {[]string{line(`valid-before="20300101"`)}, sshsig.ErrNotAllowed},
 		"certificate authority":   {[]string{line("cert-authority")}, sshsig.ErrNotAllowed},
 		"unknown option":          {[]string{line(`other="x"`)}, sshsig.ErrNotAllowed},
-		"option twice":            {[]string{line(`namespaces="git",namespaces="file"`)}, sshsig.ErrNotAllowed},
+		"option twice":            {[]string{line(`namespaces="file",namespaces="file"`)}, sshsig.ErrNotAllowed},
 		"one of two lines allows": {[]string{line(`namespaces="git"`), line(`namespaces="file"`)}, nil},
 		"no principals":           {[]string{authorized(key.PublicKey())}, sshsig.ErrNotAllowed},
 		"commented out":           {[]string{"#" + line("")}, sshsig.ErrNotAllowed},

@@ -127,6 +127,7 @@ type message struct {
 	content     asn1.ObjectIdentifier
 	at          time.Time // zero: not stated
 	noDigest    bool
+	twice       bool // the digest
 	bare        bool // no signed attributes
 	encapsulate bool
 	byKey       bool
@@ -160,6 +161,9 @@ func (m message) attributes(b *cryptobyte.Builder) {
 	attribute(b, pkcs9(3), func(b *cryptobyte.Builder) { b.AddASN1ObjectIdentifier(m.content) })
 	if !m.at.IsZero() {
 		attribute(b, pkcs9(5), func(b *cryptobyte.Builder) { b.AddASN1UTCTime(m.at) })
+	}
+	if m.twice {
+		attribute(b, pkcs9(4), func(b *cryptobyte.Builder) { b.AddASN1OctetString(m.sum([]byte("another"))) })
 	}
 	if !m.noDigest {
 		attribute(b, pkcs9(4), func(b *cryptobyte.Builder) { b.AddASN1OctetString(m.sum(m.text)) })
@@ -417,6 +421,8 @@ func TestStates(t *testing.T) {
 		"encapsulated":                      {bent(func(m *message) { m.encapsulate = true }), x509sig.ErrMalformed},
 		"no signed attributes":              {bent(func(m *message) { m.bare = true }), x509sig.ErrMalformed},
 		"no digest attribute":               {bent(func(m *message) { m.noDigest = true }), x509sig.ErrMalformed},
+		"two digest attributes":             {bent(func(m *message) { m.twice = true }), x509sig.ErrMalformed},
+		"armor with headers":                {pinning(w, bytes.Replace(armor("PKCS7", good.Signature), []byte("\n"), []byte("\nName: value\n\n"), 1)), x509sig.ErrMalformed},
 		"another type of content":           {bent(func(m *message) { m.content = asn1.ObjectIdentifier{1, 2, 3} }), x509sig.ErrMalformed},
 		"two signers":                       {bent(func(m *message) { m.signers = 2 }), x509sig.ErrMalformed},
 		"by the key's identifier":           {bent(func(m *message) { m.byKey = true; m.by = identified(t, w) }), nil},
