@@ -23,7 +23,7 @@ import (
 //
 // Nothing in it is trusted: content is hashed and proofs are made again each
 // time it is used. So nothing is made durable either: what a power cut damages
-// has another digest or, in a tree, another size, and is made again.
+// has another digest, and trees are read whole after one, and is made again.
 type cache struct{ dir string }
 
 func (c cache) blob(hex string) string { return filepath.Join(c.dir, "archives", "sha256", hex) }

@@ -228,7 +228,7 @@ func FuzzZstd(f *testing.F) {
 
 // FuzzManifest: a manifest that is accepted says what it is asked to say.
 func FuzzManifest(f *testing.F) {
-	m := &manifest{archive: "ab", root: "d e/f", entries: []entry{{name: "a", kind: 'd'}, {name: "a/b \"", kind: 'l', target: "x y"},
+	m := &manifest{boot: "b-1", archive: "ab", root: "d e/f", entries: []entry{{name: "a", kind: 'd'}, {name: "a/b \"", kind: 'l', target: "x y"},
 		{name: "c", kind: 'x', sum: "00", size: 3}}}
 	m.digest = treeDigest(m.entries)
 	var b bytes.Buffer

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,10 +10,12 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -43,7 +46,7 @@ func (e entry) appendLine(b []byte) []byte {
 
 const (
 	digestHeader   = "cleanstart tree v1\n"
-	manifestHeader = "cleanstart manifest v2"
+	manifestHeader = "cleanstart manifest v3"
 	maxManifest    = 512 << 20
 )
 
@@ -68,8 +71,11 @@ func sortEntries(entries []entry) {
 }
 
 // manifest is what an extraction left: enough to tell later, by one lstat a
-// file, that nobody touched it.
+// file, that nobody touched it, as long as the machine has not gone down since.
+// Nothing was made durable, and a file that lost its content may have kept its
+// size and its time; so the first use after a restart reads all of it.
 type manifest struct {
+	boot    string // of the machine that wrote or last read all of it; empty where the system does not say
 	archive string // hexadecimal SHA-256 of what was unpacked
 	root    string // directory of the archive that holds the tree, or "."
 	digest  string
@@ -79,7 +85,7 @@ type manifest struct {
 
 func (m *manifest) write(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	fmt.Fprintf(b, "%s %s %s %d %d %s\n", manifestHeader, m.digest, m.archive, m.epoch.Unix(), len(m.entries), strconv.QuoteToASCII(m.root))
+	fmt.Fprintf(b, "%s %s %s %d %d %q %s\n", manifestHeader, m.digest, m.archive, m.epoch.Unix(), len(m.entries), m.boot, strconv.QuoteToASCII(m.root))
 	var line []byte
 	for _, e := range m.entries {
 		line = strconv.AppendInt(line[:0], e.mtime.Unix(), 10)
@@ -98,17 +104,18 @@ func readManifest(r io.Reader) (*manifest, error) {
 		return nil, errManifest
 	}
 	rest, ok := strings.CutPrefix(s.Text(), manifestHeader+" ")
-	f := strings.SplitN(rest, " ", 5)
-	if !ok || len(f) != 5 {
+	f := strings.SplitN(rest, " ", 6)
+	if !ok || len(f) != 6 {
 		return nil, errManifest
 	}
 	epoch, err1 := strconv.ParseInt(f[2], 10, 64)
 	count, err2 := strconv.Atoi(f[3])
-	root, err3 := strconv.Unquote(f[4])
-	if err1 != nil || err2 != nil || err3 != nil || count < 0 {
+	boot, err3 := strconv.Unquote(f[4])
+	root, err4 := strconv.Unquote(f[5])
+	if err := errors.Join(err1, err2, err3, err4); err != nil || count < 0 || strings.Contains(boot, " ") {
 		return nil, errManifest
 	}
-	m := &manifest{archive: f[1], root: root, digest: f[0], epoch: time.Unix(epoch, 0).UTC()}
+	m := &manifest{boot: boot, archive: f[1], root: root, digest: f[0], epoch: time.Unix(epoch, 0).UTC()}
 	for s.Scan() {
 		e, err := parseEntry(s.Text())
 		if err != nil {
@@ -252,6 +259,42 @@ func checkEntry(dir *os.Root, e *entry) error {
 		return fmt.Errorf("%w: %s", ErrModified, e.name)
 	}
 	return nil
+}
+
+// bootID names this run of the machine, or is empty where there is no name.
+var bootID = sync.OnceValue(func() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || len(b) > 64 {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+})
+
+// recheck is check, by content too where the machine may have lost some since
+// the manifest was written, which is then written anew.
+func (m *manifest) recheck(ctx context.Context, dir string) error {
+	boot := bootID()
+	if boot != "" && m.boot == boot {
+		return m.check(dir, nil)
+	}
+	if err := m.check(dir, contentOf(ctx, dir)); err != nil || boot == "" {
+		return err
+	}
+	m.boot = boot
+	return put(dir+".manifest", m.write)
+}
+
+// contentOf hashes the files of a tree by name.
+func contentOf(ctx context.Context, dir string) func(name string) (string, error) {
+	return func(name string) (string, error) {
+		f, err := os.Open(filepath.Join(dir, filepath.FromSlash(name)))
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		sum, _, err := digestReader(ctx, f, DefaultLimits().Tree)
+		return sum, err
+	}
 }
 
 func fileMode(kind byte) os.FileMode {

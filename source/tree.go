@@ -3,15 +3,13 @@ package source
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
 
 // Check reads every file of the tree and compares it with the digest.
-// [Verify] and [Load] compare names, modes, sizes and times only. The error
-// wraps [ErrModified] where the tree is not what was extracted.
+// [Verify] and [Load] compare names, modes, sizes and times only, but for the
+// first time after the machine was restarted. The error wraps [ErrModified] where the tree is not what was extracted.
 func (t *Tree) Check(ctx context.Context) error {
 	m, err := readManifestFile(t.dir + ".manifest")
 	if err != nil {
@@ -20,15 +18,7 @@ func (t *Tree) Check(ctx context.Context) error {
 	if m.digest != t.digest {
 		return fmt.Errorf("%w: digest is %s, not %s", ErrModified, m.digest, t.digest)
 	}
-	return m.check(t.dir, func(name string) (string, error) {
-		f, err := os.Open(filepath.Join(t.dir, filepath.FromSlash(name)))
-		if err != nil {
-			return "", err
-		}
-		defer f.Close()
-		sum, _, err := digestReader(ctx, f, DefaultLimits().Tree)
-		return sum, err
-	})
+	return m.check(t.dir, contentOf(ctx, t.dir))
 }
 
 // Explain tells, line by line, why the tree is believed to be what upstream

@@ -385,7 +385,7 @@ func (s *session) download(ctx context.Context, location string, into *content, 
 // holds none or one that was touched.
 func (s *session) tree(ctx context.Context, f *found) (*Tree, error) {
 	dir := s.cache.tree(f.hex, s.c.Policy.directory())
-	m, err := s.unpacked(f.hex)
+	m, err := s.unpacked(ctx, f.hex)
 	extracted := false
 	if err != nil {
 		if err := removeAll(dir); err != nil {
@@ -421,7 +421,7 @@ func readManifestFile(name string) (*manifest, error) {
 
 // unpacked is the manifest of the tree that the cache holds, if it is of this
 // archive and of the directory that the policy names, and whole.
-func (s *session) unpacked(hex string) (*manifest, error) {
+func (s *session) unpacked(ctx context.Context, hex string) (*manifest, error) {
 	dir := s.cache.tree(hex, s.c.Policy.directory())
 	m, err := readManifestFile(dir + ".manifest")
 	if err != nil {
@@ -430,7 +430,7 @@ func (s *session) unpacked(hex string) (*manifest, error) {
 	if d := s.c.Policy.directory(); m.archive != hex || d != "" && m.root != d {
 		return nil, fmt.Errorf("%w: it is %s of archive %s", ErrModified, m.root, m.archive)
 	}
-	if err := m.check(dir, nil); err != nil {
+	if err := m.recheck(ctx, dir); err != nil {
 		return nil, err
 	}
 	// A crash may have come between the move and the last step of sealing.
@@ -458,6 +458,7 @@ func (s *session) unpack(ctx context.Context, f *found) (*manifest, error) {
 	if m.archive != f.hex {
 		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, &DigestError{"sha256:" + f.hex, "sha256:" + m.archive})
 	}
+	m.boot = bootID()
 	name := s.cache.tree(f.hex, s.c.Policy.directory())
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 		return nil, err
@@ -470,7 +471,7 @@ func (s *session) unpack(ctx context.Context, f *found) (*manifest, error) {
 		return nil, err
 	}
 	if err := os.Rename(tree, name); err != nil {
-		if _, cerr := s.unpacked(f.hex); cerr == nil {
+		if _, cerr := s.unpacked(ctx, f.hex); cerr == nil {
 			return m, nil // another process was first
 		}
 		return nil, err
