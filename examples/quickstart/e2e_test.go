@@ -98,7 +98,12 @@ func TestE2EQuickstart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(t.TempDir(), "qs")
+	top := t.TempDir()
+	dir, earlier := filepath.Join(top, "qs"), filepath.Join(top, "earlier")
+	if _, err := w.Attest(t.Context(), j, id, earlier); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1100 * time.Millisecond) // evidence is dated by the second
 	if _, err := w.Attest(t.Context(), j, id, dir); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +125,7 @@ func TestE2EQuickstart(t *testing.T) {
 				t.Fatal(err)
 			}
 			return v
-		})
+		}, attesttest.Donor{Name: "an earlier run", Dir: earlier, State: attest.Stale})
 	})
 }
 
