@@ -51,6 +51,10 @@ type figures struct {
 // wall time would be on a machine that nobody shares.
 type cost struct{ wall, cpu time.Duration }
 
+func (c cost) String() string {
+	return fmt.Sprintf("%s, %s of processors", c.wall.Round(time.Millisecond), c.cpu.Round(time.Millisecond))
+}
+
 func measure(do func() error) (cost, error) {
 	wall, cpu := time.Now(), cpuTime()
 	err := do()
@@ -162,7 +166,7 @@ func run(ctx context.Context, dir string, part float64, logf func(string, ...any
 		return f, err
 	}
 	f.peak = peakMemory()
-	logf("correlated in %v", f.correlate)
+	logf("correlated in %v; compacting\n%s", f.correlate, table([]figures{f}))
 	f.compact, err = measure(func() error { _, err := inv.Compact(ctx, packed.LoadOptions{}); return err })
 	return f, err
 }

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // dict gives numbers to distinct keys as they come in from several goroutines.
@@ -24,9 +25,9 @@ const shards = 64
 // that a collector has nothing to follow.
 type shard struct {
 	mu     sync.Mutex
-	slots  []slot
-	ends   []uint32 // of the keys in the arena
-	counts []uint32 // set when everything is there
+	slots  atomic.Pointer[[]slot] // replaced as it grows
+	ends   []uint32               // of the keys in the arena
+	counts []uint32               // set when everything is there
 	arena  []byte
 	_      [64]byte // shards do not share a cache line
 }
@@ -39,11 +40,27 @@ type slot struct {
 	begin, end uint32 // of the key in the arena
 }
 
-func newDict() *dict { return &dict{seed: maphash.MakeSeed()} }
+func newDict() *dict {
+	d := &dict{seed: maphash.MakeSeed()}
+	d.freeze()
+	return d
+}
 
-// number is the key's number; fresh where it was given now.
-func (d *dict) number(key []byte) (n uint32, fresh bool) {
-	h := maphash.Bytes(d.seed, key)
+func (d *dict) hash(key []byte) uint64 { return maphash.Bytes(d.seed, key) }
+
+// touch brings what a look-up of the hash will read nearer. Touching many keys
+// before they are looked up lets the processor wait for all of them at once,
+// which is most of what a load does.
+func (d *dict) touch(h uint64) uint32 {
+	slots := *d.shards[h%shards].slots.Load()
+	if len(slots) == 0 {
+		return 0
+	}
+	return atomic.LoadUint32(&slots[(h/shards)&uint64(len(slots)-1)].place)
+}
+
+// number is the number of the key with the hash; fresh where it was given now.
+func (d *dict) number(h uint64, key []byte) (n uint32, fresh bool) {
 	i := h % shards
 	s := &d.shards[i]
 	s.mu.Lock()
@@ -53,15 +70,17 @@ func (d *dict) number(key []byte) (n uint32, fresh bool) {
 }
 
 func (s *shard) place(seed maphash.Seed, h uint64, key []byte) (uint32, bool) {
-	if 4*len(s.ends) >= 3*len(s.slots) {
-		s.grow(seed)
+	slots := *s.slots.Load()
+	if 4*len(s.ends) >= 3*len(slots) {
+		slots = s.grow(seed, slots)
 	}
-	mask := uint64(len(s.slots) - 1)
+	mask := uint64(len(slots) - 1)
 	tag := uint32(h >> 32)
 	for i := (h / shards) & mask; ; i = (i + 1) & mask {
-		v := &s.slots[i]
+		v := &slots[i]
 		if v.place == 0 {
-			*v = slot{tag, uint32(len(s.ends)) + 1, uint32(len(s.arena)), uint32(len(s.arena) + len(key))}
+			v.tag, v.begin, v.end = tag, uint32(len(s.arena)), uint32(len(s.arena)+len(key))
+			atomic.StoreUint32(&v.place, uint32(len(s.ends))+1) // others may touch it
 			s.arena = append(s.arena, key...)
 			s.ends = append(s.ends, v.end)
 			return v.place - 1, true
@@ -80,20 +99,21 @@ func (s *shard) key(n uint32) []byte {
 	return s.arena[begin:s.ends[n]]
 }
 
-func (s *shard) grow(seed maphash.Seed) {
-	old := s.slots
-	s.slots = make([]slot, max(256, 2*len(old)))
-	mask := uint64(len(s.slots) - 1)
+func (s *shard) grow(seed maphash.Seed, old []slot) []slot {
+	slots := make([]slot, max(256, 2*len(old)))
+	mask := uint64(len(slots) - 1)
 	for _, v := range old {
 		if v.place == 0 {
 			continue
 		}
 		i := (maphash.Bytes(seed, s.arena[v.begin:v.end]) / shards) & mask
-		for s.slots[i].place != 0 {
+		for slots[i].place != 0 {
 			i = (i + 1) & mask
 		}
-		s.slots[i] = v
+		slots[i] = v
 	}
+	s.slots.Store(&slots)
+	return slots
 }
 
 func (d *dict) key(n uint32) []byte { return d.shards[n%shards].key(n / shards) }
@@ -133,7 +153,7 @@ func (d *dict) sorted() []uint32 {
 // freeze lets go of the tables, which nobody asks any more.
 func (d *dict) freeze() {
 	for i := range d.shards {
-		d.shards[i].slots = nil
+		d.shards[i].slots.Store(&[]slot{})
 	}
 }
 
@@ -169,20 +189,22 @@ type recentLine struct {
 
 const recentLines = 1 << 18
 
-// line is where a key is or belongs; nil for one that is too long.
+func newRecent() recent {
+	return recent{maphash.MakeSeed(), make([]recentLine, recentLines)}
+}
+
+// line is where a key belongs.
 func (r *recent) line(key []byte) *recentLine {
-	if len(key) > len(recentLine{}.key) || len(key) == 0 {
-		return nil
-	}
-	if r.lines == nil {
-		r.lines = make([]recentLine, recentLines)
-	}
 	return &r.lines[maphash.Bytes(r.seed, key)%recentLines]
 }
 
 func (l *recentLine) is(key []byte) bool { return bytes.Equal(l.key[:l.len], key) }
 
+// put remembers a key, where it is short enough.
 func (l *recentLine) put(key []byte, n uint32) {
+	if len(key) > len(l.key) {
+		return
+	}
 	l.number, l.len = n, uint8(copy(l.key[:], key))
 }
 

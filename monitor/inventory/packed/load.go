@@ -72,8 +72,10 @@ type part struct {
 
 	numbers []uint32
 	buf     []byte
-	key     []byte
-	raw     []byte // a component as it came
+	raw     []byte // components as they came
+	known   []known
+	fresh   []int // places of those that are not recent
+	touched uint32
 	recent  recent
 	counts  []uint32          // by number of the pair
 	bases   map[string]string // package URL without version → base purl
@@ -114,7 +116,7 @@ func write(ctx context.Context, f *os.File, dir string, first inventory.ID, opts
 }
 
 func (l *loader) part() (*part, error) {
-	p := &part{l: l, bases: map[string]string{}, recent: recent{seed: l.dict.pairs.seed}}
+	p := &part{l: l, bases: map[string]string{}}
 	for _, f := range []**os.File{&p.spill, &p.forward, &p.docs} {
 		t, err := os.CreateTemp(l.dir, ".tmp-load-*")
 		if err != nil {
@@ -139,6 +141,7 @@ func (p *part) close() error {
 }
 
 func (p *part) read(ctx context.Context, s Source) error {
+	p.recent = newRecent()
 	for img, err := range s {
 		if err == nil {
 			err = ctx.Err()
@@ -164,13 +167,8 @@ func (p *part) add(img *inventory.Image) error {
 	if img.Name == "" || img.Digest == "" || control(img.Name) || control(img.Digest) || len(img.Components) == 0 {
 		return fmt.Errorf("image %q has no name, no digest or no component", img.Name)
 	}
-	p.numbers = p.numbers[:0]
-	for i := range img.Components {
-		n, err := p.pair(&img.Components[i])
-		if err != nil {
-			return fmt.Errorf("image %q: %w", img.Name, err)
-		}
-		p.numbers = append(p.numbers, n)
+	if err := p.pairs(img.Components); err != nil {
+		return fmt.Errorf("image %q: %w", img.Name, err)
 	}
 	if built {
 		if err := p.doc(img); err != nil {
@@ -207,55 +205,104 @@ func (p *part) doc(img *inventory.Image) error {
 	return err
 }
 
-// pair is the number of a component's version, and counts it. A component is
-// looked at only as the first of its kind comes in.
-func (p *part) pair(c *inventory.Component) (n uint32, err error) {
-	p.raw = append(append(append(append(p.raw[:0], c.Ecosystem...), 0), c.Name...), 0)
-	p.raw = append(append(append(p.raw, c.Version...), 0), c.PURL...)
-	line := p.recent.line(p.raw)
-	if line != nil && line.is(p.raw) {
-		n = line.number
-	} else {
-		if n, err = p.lookUp(c); err != nil {
-			return 0, err
-		}
-		if line != nil {
-			line.put(p.raw, n)
-		}
-	}
-	if int(n) >= len(p.counts) {
-		p.counts = append(p.counts, make([]uint32, int(n)+1-len(p.counts)+len(p.counts)/2)...)
-	}
-	p.counts[n]++
-	return n, nil
+// known is a component while its number is looked for.
+type known struct {
+	line       *recentLine
+	begin, end int    // of the component as it came, in raw
+	key        []byte // of its package, then of its version
+	hash       uint64
+	tail       byte
 }
 
-func (p *part) lookUp(c *inventory.Component) (uint32, error) {
-	base, tail := "", byte(noPURL)
-	if c.PURL != "" {
-		var err error
-		if base, tail, err = p.base(c); err != nil {
-			return 0, err
+// pairs puts the numbers of the components' versions into p.numbers and counts
+// them. Each step is taken for all components before the next one, so that
+// memory is waited for at once.
+func (p *part) pairs(components []inventory.Component) error {
+	p.numbers = slices.Grow(p.numbers[:0], len(components))[:len(components)]
+	p.known = slices.Grow(p.known[:0], len(components))[:len(components)]
+	p.raw = p.raw[:0]
+	for i := range components {
+		c, k := &components[i], &p.known[i]
+		k.begin = len(p.raw)
+		p.raw = append(append(append(append(p.raw, c.Ecosystem...), 0), c.Name...), 0)
+		p.raw = append(append(append(p.raw, c.Version...), 0), c.PURL...)
+		k.end = len(p.raw)
+		k.line = p.recent.line(p.raw[k.begin:])
+	}
+	for i := range p.known {
+		p.touched += p.known[i].line.number
+	}
+	p.fresh = p.fresh[:0]
+	for i := range p.known {
+		k := &p.known[i]
+		if k.line.is(p.raw[k.begin:k.end]) {
+			p.numbers[i] = k.line.number
+		} else {
+			p.fresh = append(p.fresh, i)
 		}
 	}
-	p.key = appendGroup(p.key[:0], c, base)
-	g, fresh := p.l.dict.groups.number(p.key)
-	if fresh {
-		if err := checkGroup(c); err != nil {
-			return 0, err
+	if err := p.lookUp(components); err != nil {
+		return err
+	}
+	for _, i := range p.fresh {
+		k := &p.known[i]
+		k.line.put(p.raw[k.begin:k.end], p.numbers[i])
+	}
+	for _, n := range p.numbers {
+		if int(n) >= len(p.counts) {
+			p.counts = append(p.counts, make([]uint32, int(n)+1-len(p.counts)+len(p.counts)/2)...)
 		}
+		p.counts[n]++
 	}
-	p.key = binary.LittleEndian.AppendUint32(p.key[:0], g)
-	p.key = append(p.key, c.Version...)
-	p.key = append(p.key, 0, tail)
-	if tail == ownPURL {
-		p.key = append(p.key, c.PURL...)
+	return nil
+}
+
+// lookUp finds the numbers of the components in p.fresh. A component is looked
+// at only as the first of its kind comes in.
+func (p *part) lookUp(components []inventory.Component) error {
+	groups, pairs := p.l.dict.groups, p.l.dict.pairs
+	for _, i := range p.fresh {
+		c, k := &components[i], &p.known[i]
+		base := ""
+		if k.tail = noPURL; c.PURL != "" {
+			var err error
+			if base, k.tail, err = p.base(c); err != nil {
+				return err
+			}
+		}
+		k.key = appendGroup(k.key[:0], c, base)
+		k.hash = groups.hash(k.key)
 	}
-	n, fresh := p.l.dict.pairs.number(p.key)
-	if fresh && (c.Version == "" || control(c.Version) || control(c.PURL)) {
-		return 0, fmt.Errorf("component %q has no version, or holds control characters", c.Name)
+	for _, i := range p.fresh {
+		p.touched += groups.touch(p.known[i].hash)
 	}
-	return n, nil
+	for _, i := range p.fresh {
+		c, k := &components[i], &p.known[i]
+		g, fresh := groups.number(k.hash, k.key)
+		if fresh {
+			if err := checkGroup(c); err != nil {
+				return err
+			}
+		}
+		k.key = binary.LittleEndian.AppendUint32(k.key[:0], g)
+		k.key = append(append(k.key, c.Version...), 0, k.tail)
+		if k.tail == ownPURL {
+			k.key = append(k.key, c.PURL...)
+		}
+		k.hash = pairs.hash(k.key)
+	}
+	for _, i := range p.fresh {
+		p.touched += pairs.touch(p.known[i].hash)
+	}
+	for _, i := range p.fresh {
+		c, k := &components[i], &p.known[i]
+		n, fresh := pairs.number(k.hash, k.key)
+		if fresh && (c.Version == "" || control(c.Version) || control(c.PURL)) {
+			return fmt.Errorf("component %q has no version, or holds control characters", c.Name)
+		}
+		p.numbers[i] = n
+	}
+	return nil
 }
 
 // How a version's package URL is kept.
