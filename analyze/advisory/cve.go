@@ -242,6 +242,12 @@ func (a *affected) addVersion(v cveVersion, p *cveProduct) error {
 	return nil
 }
 
+// collections are ecosystems by the domain of a collection's address.
+var collections = map[string]string{
+	"pypi.org": "PyPI", "python.org": "PyPI", "npmjs.org": "npm", "npmjs.com": "npm", "crates.io": "crates.io", "rubygems.org": "RubyGems",
+	"go.dev": "Go", "golang.org": "Go", "packagist.org": "Packagist", "nuget.org": "NuGet", "hex.pm": "Hex",
+}
+
 // collectionPURL is the package URL of a package in a registry that a CVE
 // record names by address.
 func collectionPURL(collection, name string) string {
@@ -249,9 +255,7 @@ func collectionPURL(collection, name string) string {
 	if err != nil {
 		return ""
 	}
-	ecosystem := map[string]string{
-		"pypi.org": "PyPI", "pypi.python.org": "PyPI", "registry.npmjs.org": "npm", "www.npmjs.com": "npm", "npmjs.com": "npm", "crates.io": "crates.io",
-		"rubygems.org": "RubyGems", "pkg.go.dev": "Go", "proxy.golang.org": "Go", "packagist.org": "Packagist", "www.nuget.org": "NuGet", "hex.pm": "Hex",
-	}[u.Hostname()]
-	return ecosystemPURL(ecosystem, name)
+	labels := strings.Split(u.Hostname(), ".")
+	domain := strings.Join(labels[max(0, len(labels)-2):], ".")
+	return ecosystemPURL(collections[domain], name)
 }
