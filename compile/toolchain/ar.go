@@ -10,7 +10,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/mikelolasagasti/xz"
 )
 
 // dataMember finds data.tar.* in a binary package (deb(5)) and gives its
@@ -79,7 +79,7 @@ func decompress(ext string, r io.Reader) (io.ReadCloser, error) {
 	case ".gz":
 		return gzip.NewReader(r)
 	case ".xz":
-		x, err := xz.NewReader(r)
+		x, err := xz.NewReader(r, 128<<20)
 		if err != nil {
 			return nil, err
 		}

@@ -16,7 +16,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/ulikunitz/xz"
+	"github.com/mikelolasagasti/xz"
 
 	"github.com/cleanstart/cleanstart/internal/atomicfile"
 )
@@ -88,7 +88,7 @@ func (a *Archive) loadIndex(ctx context.Context, s *suite, name string, kind ind
 		reader func(io.Reader) (io.Reader, error)
 	}{
 		{".gz", func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }},
-		{".xz", func(r io.Reader) (io.Reader, error) { return xz.NewReader(r) }},
+		{".xz", func(r io.Reader) (io.Reader, error) { return xz.NewReader(r, 128<<20) }},
 		{"", func(r io.Reader) (io.Reader, error) { return r, nil }},
 	} {
 		if e, ok := s.release.files[name+f.ext]; ok {
