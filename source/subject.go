@@ -193,14 +193,14 @@ func (s Subject) bytes(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &checked{ctx: ctx, r: r, h: sha256.New(), want: s.Digest}, nil
+	return &checked{ctx: ctx, r: r, h: newBackground(), want: s.Digest}, nil
 }
 
 // checked reads bytes and fails at their end unless they are the ones wanted.
 type checked struct {
 	ctx  context.Context
 	r    io.ReadCloser
-	h    hash.Hash
+	h    *background
 	want string
 }
 
@@ -211,14 +211,17 @@ func (c *checked) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.h.Write(p[:n])
 	if err == io.EOF {
-		if got := "sha256:" + hex.EncodeToString(c.h.Sum(nil)); got != c.want {
+		if got := "sha256:" + c.h.hex(); got != c.want {
 			return n, &DigestError{c.want, got}
 		}
 	}
 	return n, err
 }
 
-func (c *checked) Close() error { return c.r.Close() }
+func (c *checked) Close() error {
+	c.h.busy.Wait()
+	return c.r.Close()
+}
 
 // unpacking reads a decompressor to its end, and then the rest of what is
 // packed, so that the digest of all of it is checked.

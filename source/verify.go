@@ -2,8 +2,6 @@ package source
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -364,8 +362,9 @@ func (s *session) download(ctx context.Context, location string, into *content, 
 			os.Remove(f.Name())
 		}
 	}()
-	h := sha256.New()
-	n, err := copyBounded(ctx, io.MultiWriter(f, h), r, limit, func(n int64) {
+	h := newBackground()
+	defer h.busy.Wait()
+	n, err := copyBounded(ctx, io.MultiWriter(h, f), r, limit, func(n int64) {
 		s.o.Events.fetched(s.c, location, n, total)
 	})
 	if err != nil {
@@ -377,7 +376,7 @@ func (s *session) download(ctx context.Context, location string, into *content, 
 	if err := f.Chmod(0o444); err != nil {
 		return err
 	}
-	into.file, into.hex = f.Name(), hex.EncodeToString(h.Sum(nil))
+	into.file, into.hex = f.Name(), h.hex()
 	return nil
 }
 

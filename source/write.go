@@ -21,7 +21,7 @@ import (
 type writer struct {
 	root    *os.Root
 	masked  os.FileMode // permission bits that the umask takes away
-	dirs    map[string]*os.Root
+	dirs    map[string]*folder
 	jobs    chan job
 	free    chan []byte
 	buf     []byte // for large files
@@ -32,9 +32,15 @@ type writer struct {
 	err error // the first of a job
 }
 
+// folder is an open directory of the tree.
+type folder struct {
+	*os.Root
+	handle // how the system makes small files in it quickly
+}
+
 // job is a small file, whole in memory.
 type job struct {
-	dir  *os.Root
+	dir  *folder
 	e    *entry
 	body []byte
 }
@@ -50,7 +56,7 @@ func newWriter(root *os.Root) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{root: root, masked: masked, dirs: map[string]*os.Root{},
+	w := &writer{root: root, masked: masked, dirs: map[string]*folder{},
 		jobs: make(chan job, inFlight), free: make(chan []byte, inFlight), buf: make([]byte, step)}
 	for range inFlight {
 		w.free <- nil // made when first needed
@@ -118,6 +124,7 @@ func (w *writer) Close() error {
 func (w *writer) closeDirs() error {
 	var errs []error
 	for name, d := range w.dirs {
+		errs = append(errs, d.handle.close())
 		if name != "." {
 			errs = append(errs, d.Close())
 		}
@@ -128,10 +135,7 @@ func (w *writer) closeDirs() error {
 
 // dir gives an open directory, which stays open until all files that were
 // started in it are done.
-func (w *writer) dir(name string) (*os.Root, error) {
-	if name == "." {
-		return w.root, nil
-	}
+func (w *writer) dir(name string) (*folder, error) {
 	if d := w.dirs[name]; d != nil {
 		return d, nil
 	}
@@ -143,10 +147,21 @@ func (w *writer) dir(name string) (*os.Root, error) {
 			return nil, err
 		}
 	}
-	d, err := w.root.OpenRoot(name)
+	root := w.root
+	if name != "." {
+		var err error
+		if root, err = w.root.OpenRoot(name); err != nil {
+			return nil, err
+		}
+	}
+	h, err := newHandle(root)
 	if err != nil {
+		if name != "." {
+			err = errors.Join(err, root.Close())
+		}
 		return nil, err
 	}
+	d := &folder{root, h}
 	w.dirs[name] = d
 	return d, nil
 }
@@ -207,8 +222,13 @@ func (w *writer) file(ctx context.Context, e *entry, r io.Reader) error {
 }
 
 // create makes the file of body or, where that is not nil, of what r yields.
-func (w *writer) create(d *os.Root, e *entry, body []byte, r io.Reader) (err error) {
+func (w *writer) create(d *folder, e *entry, body []byte, r io.Reader) (err error) {
 	base, mode := path.Base(e.name), fileMode(e.kind)
+	if r == nil {
+		sum := sha256.Sum256(body)
+		e.sum = hex.EncodeToString(sum[:])
+		return d.small(d.Root, base, mode, mode&w.masked != 0, e.mtime, body)
+	}
 	f, err := d.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
@@ -219,15 +239,8 @@ func (w *writer) create(d *os.Root, e *entry, body []byte, r io.Reader) (err err
 		}
 	}()
 	h := sha256.New()
-	if r != nil {
-		if _, err := io.CopyBuffer(io.MultiWriter(h, f), r, w.buf); err != nil {
-			return formatError(err)
-		}
-	} else if len(body) > 0 {
-		h.Write(body)
-		if _, err := f.Write(body); err != nil {
-			return err
-		}
+	if _, err := io.CopyBuffer(io.MultiWriter(h, f), r, w.buf); err != nil {
+		return formatError(err)
 	}
 	e.sum = hex.EncodeToString(h.Sum(nil))
 	if mode&w.masked != 0 {
