@@ -76,6 +76,7 @@ type part struct {
 	known   []known
 	fresh   []int // places of those that are not recent
 	touched uint32
+	turn    uint32
 	recent  recent
 	counts  []uint32          // by number of the pair
 	bases   map[string]string // package URL without version → base purl
@@ -245,8 +246,12 @@ func (p *part) pairs(components []inventory.Component) error {
 		return err
 	}
 	for _, i := range p.fresh {
-		k := &p.known[i]
-		k.line.put(p.raw[k.begin:k.end], p.numbers[i])
+		// Only one in eight takes another's place: what comes often will have
+		// its turn, and what comes once seldom drives it out.
+		if k := &p.known[i]; k.line.len == 0 || p.turn&7 == 0 {
+			k.line.put(p.raw[k.begin:k.end], p.numbers[i])
+		}
+		p.turn++
 	}
 	for _, n := range p.numbers {
 		if int(n) >= len(p.counts) {
