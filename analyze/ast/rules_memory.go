@@ -59,8 +59,8 @@ func allocationTruncated(p *Pass) {
 		if !ok || x.Case != cc.CastExpressionCast || x.Type() == nil || !cc.IsIntegerType(x.Type()) {
 			return
 		}
-		inner, ok := x.CastExpression.(cc.ExpressionNode)
-		if !ok || inner.Type() == nil || !cc.IsIntegerType(inner.Type()) {
+		inner := x.CastExpression
+		if inner == nil || inner.Type() == nil || !cc.IsIntegerType(inner.Type()) {
 			return
 		}
 		if _, constant := p.value(inner); !constant && x.Type().Size() < inner.Type().Size() {

@@ -117,6 +117,9 @@ func bundleFormat(name string) (string, error) {
 	defer f.Close()
 	b := bufio.NewReaderSize(f, 4096)
 	line, err := b.ReadSlice('\n')
+	if err != nil {
+		return "", refuse("%s is neither a directory nor a git bundle", name)
+	}
 	switch {
 	case string(line) == "# v2 git bundle\n":
 		return "sha1", nil

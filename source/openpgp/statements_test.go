@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto"
-	"crypto/dsa"
+	"crypto/dsa" //lint:ignore SA1019 old upstream keys are of this kind
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
