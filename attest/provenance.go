@@ -83,6 +83,8 @@ type builtComponent struct {
 	Log      string           `json:"log"`
 	Hermetic bool             `json:"hermetic"`
 	Measured compile.Hermetic `json:"measured"`
+	// Excised are functions that the specification had compiled out.
+	Excised []compile.Excision `json:"excised,omitempty"`
 }
 
 type linkedRuntime struct {
@@ -99,7 +101,7 @@ func internalParameters(f *facts, level int) map[string]any {
 		h := hermetic(c.Result.Hermetic)
 		all = all && h
 		comps = append(comps, builtComponent{c.Component.Name, c.Key, c.Action, c.Result.Output.Digest,
-			len(c.Result.Units), len(c.Result.Links), c.Log, h, c.Result.Hermetic})
+			len(c.Result.Units), len(c.Result.Links), c.Log, h, c.Result.Hermetic, c.Result.Excised})
 	}
 	runtime := []linkedRuntime{}
 	for _, c := range f.components {
