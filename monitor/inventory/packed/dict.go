@@ -160,7 +160,7 @@ func (d *dict) freeze() {
 // tally sums up how often each number was given, as several counted it by
 // number; a list may end before the last one.
 func (d *dict) tally(lists [][]uint32) {
-	for i := range d.shards {
+	parallel(shards, func(i int) {
 		s := &d.shards[i]
 		s.counts = make([]uint32, len(s.ends))
 		for _, l := range lists {
@@ -170,7 +170,7 @@ func (d *dict) tally(lists [][]uint32) {
 				}
 			}
 		}
-	}
+	})
 }
 
 // recent remembers the numbers of components that one goroutine saw last, so
@@ -236,25 +236,23 @@ func (p packages) rank(each func(parts int, do func(part int))) ranks {
 	// Pairs go to their packages by counting, and are sorted there.
 	r.first = make([]uint32, len(r.groups)+1)
 	group := func(s *shard, n uint32) uint32 { return place[binary.LittleEndian.Uint32(s.key(n))] }
-	for i := range p.pairs.shards {
+	each(shards, func(i int) {
 		s := &p.pairs.shards[i]
 		for n := range uint32(len(s.ends)) {
-			r.first[group(s, n)+1]++
+			atomic.AddUint32(&r.first[group(s, n)+1], 1)
 		}
-	}
+	})
 	for i := range r.groups {
 		r.first[i+1] += r.first[i]
 	}
 	r.pairs = make([]uint32, p.pairs.len())
 	next := slices.Clone(r.first)
-	for i := range p.pairs.shards {
+	each(shards, func(i int) { // in no order yet
 		s := &p.pairs.shards[i]
 		for n := range uint32(len(s.ends)) {
-			g := group(s, n)
-			r.pairs[next[g]] = n*shards + uint32(i)
-			next[g]++
+			r.pairs[atomic.AddUint32(&next[group(s, n)], 1)-1] = n*shards + uint32(i)
 		}
-	}
+	})
 	const parts = 16
 	each(parts, func(part int) {
 		for g := part * len(r.groups) / parts; g < (part+1)*len(r.groups)/parts; g++ {

@@ -27,7 +27,7 @@ func (l *loader) finish(ctx context.Context, f *os.File) error {
 		names:    func(_ context.Context, w *writer) error { return l.bytes(w, func(p *part) []byte { return p.names }) },
 		digests:  func(_ context.Context, w *writer) error { return l.bytes(w, func(p *part) []byte { return p.digests }) },
 		images:   l.images,
-		byName:   l.byName,
+		byName:   func(_ context.Context, w *writer) error { return numbers(w, l.names) },
 		versions: l.versions,
 		keys:     l.keys,
 		groups:   l.groups,
@@ -62,20 +62,22 @@ type chunk struct {
 }
 
 // chunks cuts the pairs so that as many chunks as there are cores stay within
-// the memory.
+// the memory, and into a multiple of as many, so that none is left over.
 func (l *loader) chunks() []chunk {
-	limit := uint64(max(1<<16, l.memory/4/int64(runtime.GOMAXPROCS(0))))
-	limit = min(limit, uint64(l.stats.Records)/uint64(runtime.GOMAXPROCS(0))+1)
+	cores, records := int64(runtime.GOMAXPROCS(0)), l.stats.Records
+	n := records/max(1<<16, l.memory/4/cores) + 1
+	n = (n + cores - 1) / cores * cores
+	limit := uint64(records/n) + 1
 	var out []chunk
 	var c chunk
 	for i, n := range l.ranks.pairs {
 		count := uint64(l.dict.pairs.count(n))
-		if c.records > 0 && c.records+count > limit {
-			out = append(out, c)
-			c = chunk{begin: uint32(i)}
-		}
 		c.records += count
 		c.end = uint32(i) + 1
+		if c.records >= limit {
+			out = append(out, c)
+			c = chunk{begin: c.end}
+		}
 	}
 	if c.records > 0 {
 		out = append(out, c)
@@ -243,7 +245,7 @@ func (l *loader) images(_ context.Context, w *writer) error {
 }
 
 // byName sorts the images by name and refuses a name that is there twice.
-func (l *loader) byName(_ context.Context, w *writer) error {
+func (l *loader) byName() ([]uint32, error) {
 	all := make([][]byte, 0, l.stats.Images)
 	for _, p := range l.parts {
 		begin := uint32(0)
@@ -259,10 +261,10 @@ func (l *loader) byName(_ context.Context, w *writer) error {
 	slices.SortFunc(order, func(a, b uint32) int { return bytes.Compare(all[a], all[b]) })
 	for i := 1; i < len(order); i++ {
 		if bytes.Equal(all[order[i-1]], all[order[i]]) {
-			return fmt.Errorf("two images are called %q", all[order[i]])
+			return nil, fmt.Errorf("two images are called %q", all[order[i]])
 		}
 	}
-	return numbers(w, order)
+	return order, nil
 }
 
 // versions writes the versions of each package: length of what they share with
@@ -270,35 +272,48 @@ func (l *loader) byName(_ context.Context, w *writer) error {
 // its length and itself where it is whole, number of images, length of the
 // posting.
 func (l *loader) versions(_ context.Context, w *writer) error {
-	var b []byte
-	for g := range l.ranks.groups {
-		b = b[:0]
-		var last []byte
-		for i := l.ranks.first[g]; i < l.ranks.first[g+1]; i++ {
-			n := l.ranks.pairs[i]
-			version, purl, _ := bytes.Cut(l.dict.pairs.key(n)[4:], []byte{0})
-			shared := 0
-			for shared < min(len(last), len(version)) && last[shared] == version[shared] {
-				shared++
-			}
-			b = binary.AppendUvarint(b, uint64(shared))
-			b = binary.AppendUvarint(b, uint64(len(version)-shared))
-			b = append(b, version[shared:]...)
-			b = append(b, purl[0])
-			if purl[0] == ownPURL {
-				b = binary.AppendUvarint(b, uint64(len(purl)-1))
-				b = append(b, purl[1:]...)
-			}
-			b = binary.AppendUvarint(b, uint64(l.dict.pairs.count(n)))
-			b = binary.AppendUvarint(b, uint64(l.lens[i]))
-			last = version
+	const parts = 64
+	blocks, ends := make([][]byte, parts), make([][]uint64, parts)
+	n := len(l.ranks.groups)
+	parallel(parts, func(part int) {
+		for g := part * n / parts; g < (part+1)*n/parts; g++ {
+			blocks[part] = l.appendVersions(blocks[part], g)
+			ends[part] = append(ends[part], uint64(len(blocks[part])))
+		}
+	})
+	for part, b := range blocks {
+		for _, end := range ends[part] {
+			l.ranks.groupEnds = append(l.ranks.groupEnds, uint64(w.n)+end)
 		}
 		if _, err := w.Write(b); err != nil {
 			return err
 		}
-		l.ranks.groupEnds = append(l.ranks.groupEnds, uint64(w.n))
 	}
 	return nil
+}
+
+func (l *loader) appendVersions(b []byte, g int) []byte {
+	var last []byte
+	for i := l.ranks.first[g]; i < l.ranks.first[g+1]; i++ {
+		n := l.ranks.pairs[i]
+		version, purl, _ := bytes.Cut(l.dict.pairs.key(n)[4:], []byte{0})
+		shared := 0
+		for shared < min(len(last), len(version)) && last[shared] == version[shared] {
+			shared++
+		}
+		b = binary.AppendUvarint(b, uint64(shared))
+		b = binary.AppendUvarint(b, uint64(len(version)-shared))
+		b = append(b, version[shared:]...)
+		b = append(b, purl[0])
+		if purl[0] == ownPURL {
+			b = binary.AppendUvarint(b, uint64(len(purl)-1))
+			b = append(b, purl[1:]...)
+		}
+		b = binary.AppendUvarint(b, uint64(l.dict.pairs.count(n)))
+		b = binary.AppendUvarint(b, uint64(l.lens[i]))
+		last = version
+	}
+	return b
 }
 
 func (l *loader) keys(_ context.Context, w *writer) error {

@@ -47,6 +47,7 @@ type loader struct {
 	dict   packages
 	parts  []*part
 	ranks  ranks
+	names  []uint32 // places of the images, sorted by name
 	lens   []uint32 // of the postings, by pair
 	stats  Stats
 }
@@ -112,7 +113,15 @@ func write(ctx context.Context, f *os.File, dir string, first inventory.ID, opts
 	if err := l.number(first); err != nil {
 		return Stats{}, err
 	}
+	g, _ = errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		l.names, err = l.byName()
+		return err
+	})
 	l.ranks = l.dict.rank(parallel)
+	if err := g.Wait(); err != nil {
+		return Stats{}, err
+	}
 	return l.stats, l.finish(ctx, f)
 }
 
