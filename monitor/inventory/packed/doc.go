@@ -22,8 +22,9 @@
 //
 // # Measured
 //
-// The choice was made by measurement, on two cores and the portfolio of
-// BenchmarkScale in the package above: a base loads several times faster than
-// the same postings into bbolt or Pebble, and takes no transaction log, no
-// compaction in the background and no server.
+// On two cores, with the portfolio of BenchmarkScale in the package above: 281
+// million dependencies of 834,097 images load at two million a second, take
+// 4.75 bytes each, and open in a third of a second; an image is added durably
+// in 3 ms. The inventory in one bbolt file takes 54,000 a second, in
+// transactions of 300, and 5.5 ms.
 package packed
