@@ -63,29 +63,15 @@ func (Verifier) Verify(ctx context.Context, s source.Subject) ([]source.Proof, e
 		}
 		pins = append(pins, pin{public, k.Fingerprint})
 	}
-	var proofs []source.Proof
-	var failures []error
-	made := map[string]bool{}
-	for _, st := range s.Statements {
+	made := map[string]bool{} // one key may be pinned under two numbers
+	return s.Judge(ctx, "signify keys", func(st source.Statement) (*source.Proof, error) {
 		proof, by, err := verify(ctx, s, pins, st)
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, cause
+		if proof == nil || err != nil || made[string(by.public)] {
+			return nil, err
 		}
-		switch {
-		case err != nil:
-			failures = append(failures, fmt.Errorf("%s: %w", st.From, err))
-		case proof != nil && !made[string(by.public)]:
-			made[string(by.public)] = true
-			proofs = append(proofs, *proof)
-		}
-	}
-	switch {
-	case len(proofs) > 0:
-		return proofs, nil
-	case len(failures) > 0:
-		return nil, errors.Join(failures...)
-	}
-	return nil, fmt.Errorf("%w: the policy pins signify keys, and no signature of that kind is there", source.ErrNoSignature)
+		made[string(by.public)] = true
+		return proof, nil
+	})
 }
 
 // verify gives no proof and no error where the statement is not signed in

@@ -72,31 +72,12 @@ func (Verifier) Verify(ctx context.Context, s source.Subject) ([]source.Proof, e
 		}
 		roots[k.File] = r
 	}
-	var proofs []source.Proof
-	var failures []error
-	for _, st := range s.Statements {
+	return s.Judge(ctx, "sigstore identities", func(st source.Statement) (*source.Proof, error) {
 		if !isBundle(st.Signature) {
-			continue
+			return nil, nil
 		}
-		proof, err := judge(ctx, s, pins, roots, st)
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, cause
-		}
-		if err != nil {
-			failures = append(failures, fmt.Errorf("%s: %w", st.From, err))
-			continue
-		}
-		if !slices.ContainsFunc(proofs, func(p source.Proof) bool { return p.Signer == proof.Signer && p.Issuer == proof.Issuer }) {
-			proofs = append(proofs, *proof)
-		}
-	}
-	switch {
-	case len(proofs) > 0:
-		return proofs, nil
-	case len(failures) > 0:
-		return nil, errors.Join(failures...)
-	}
-	return nil, fmt.Errorf("%w: the policy pins sigstore identities, and no bundle is there", source.ErrNoSignature)
+		return judge(ctx, s, pins, roots, st)
+	})
 }
 
 func judge(ctx context.Context, s source.Subject, pins []source.Key, roots map[string]*root.TrustedRoot, st source.Statement) (*source.Proof, error) {

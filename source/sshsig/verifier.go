@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -56,31 +55,12 @@ func (Verifier) Verify(ctx context.Context, s source.Subject) ([]source.Proof, e
 	if s.Now.IsZero() {
 		return nil, fmt.Errorf("%w: no time to judge it at", ErrExpired)
 	}
-	var proofs []source.Proof
-	var failures []error
-	for _, st := range s.Statements {
+	return s.Judge(ctx, "SSH keys", func(st source.Statement) (*source.Proof, error) {
 		if !isSignature(st.Signature) {
-			continue
+			return nil, nil
 		}
-		proof, err := verify(ctx, s, pins, st)
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, cause
-		}
-		if err != nil {
-			failures = append(failures, fmt.Errorf("%s: %w", st.From, err))
-			continue
-		}
-		if !slices.ContainsFunc(proofs, func(p source.Proof) bool { return p.Signer == proof.Signer }) {
-			proofs = append(proofs, *proof)
-		}
-	}
-	switch {
-	case len(proofs) > 0:
-		return proofs, nil
-	case len(failures) > 0:
-		return nil, errors.Join(failures...)
-	}
-	return nil, fmt.Errorf("%w: the policy pins SSH keys, and no signature of that kind is there", source.ErrNoSignature)
+		return verify(ctx, s, pins, st)
+	})
 }
 
 func verify(ctx context.Context, s source.Subject, pins []source.Key, st source.Statement) (*source.Proof, error) {

@@ -65,31 +65,12 @@ func (Verifier) Verify(ctx context.Context, s source.Subject) ([]source.Proof, e
 	if s.Now.IsZero() {
 		return nil, fmt.Errorf("%w: no time to judge it at", ErrExpired)
 	}
-	var proofs []source.Proof
-	var failures []error
-	for _, st := range s.Statements {
+	return s.Judge(ctx, "identities of certificates", func(st source.Statement) (*source.Proof, error) {
 		if !isSignature(st.Signature) {
-			continue
+			return nil, nil
 		}
-		proof, err := verify(ctx, s, pins, st)
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, cause
-		}
-		if err != nil {
-			failures = append(failures, fmt.Errorf("%s: %w", st.From, err))
-			continue
-		}
-		if !slices.ContainsFunc(proofs, func(p source.Proof) bool { return p.Signer == proof.Signer && p.Issuer == proof.Issuer }) {
-			proofs = append(proofs, *proof)
-		}
-	}
-	switch {
-	case len(proofs) > 0:
-		return proofs, nil
-	case len(failures) > 0:
-		return nil, errors.Join(failures...)
-	}
-	return nil, fmt.Errorf("%w: the policy pins identities of certificates, and no CMS signature is there", source.ErrNoSignature)
+		return verify(ctx, s, pins, st)
+	})
 }
 
 func verify(ctx context.Context, s source.Subject, pins []source.Key, st source.Statement) (*source.Proof, error) {
