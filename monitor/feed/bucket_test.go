@@ -431,10 +431,12 @@ func TestCVE5(t *testing.T) {
 		"cves/2026/1xxx/CVE-2026-1235.json": {Data: []byte(`{"dataType":"CVE_RECORD","dataVersion":"5.1","cveMetadata":{"cveId":"CVE-2026-1235","state":"REJECTED","dateRejected":"2026-01-02T00:00:00Z"}}`)},
 		"cves/deltaLog.json":                {Data: []byte(`[{"fetchTime":"x"}]`)},
 		"cves/delta.json":                   {Data: []byte(`{"fetchTime":"x"}`)},
+		"cves/torn.json":                    {Data: []byte(`{"containers":{}}`)},
+		"cves/array.json":                   {Data: []byte(`[{"id":"x"}]`)},
 		"cves/bad.json":                     {Data: []byte(`{"dataType":"CVE_RECORD","dataVersion":"4.0","cveMetadata":{"cveId":"CVE-2026-1236"}}`)},
 	}
 	b, err := Dir{FS: files, Convert: FromCVE5}.Since(t.Context(), nil)
-	if err != nil || !slices.Equal(kinds(b), []string{"new CVE-2026-1234", "withdrawn CVE-2026-1235"}) || len(b.Problems) != 1 {
+	if err != nil || !slices.Equal(kinds(b), []string{"new CVE-2026-1234", "withdrawn CVE-2026-1235"}) || len(b.Problems) != 3 {
 		t.Errorf("%v, %v, %v", kinds(b), b.Problems, err)
 	}
 	again, err := Dir{FS: files, Convert: FromCVE5}.Since(t.Context(), b.Next)

@@ -16,18 +16,21 @@ import (
 //
 // What its author leaves to be understood counts as affected: a version that is
 // "unspecified" or "n/a", and a default status of affected. A rejected record
-// is a withdrawn one. A record that names no product, and a file that is no CVE
-// record at all (the list has an index of changes beside them), says nothing.
+// is a withdrawn one. A record that names no product says nothing, and neither
+// do the indexes of changes that the list has beside its records, which are
+// known by their fetchTime; whatever else is no CVE record is an error.
 func FromCVE5(b []byte) ([]byte, error) {
 	var r cve5
 	if err := json.Unmarshal(b, &r); err != nil {
-		var array []json.RawMessage
-		if json.Unmarshal(b, &array) == nil {
+		var log []struct {
+			FetchTime string `json:"fetchTime"`
+		}
+		if json.Unmarshal(b, &log) == nil && len(log) > 0 && log[0].FetchTime != "" {
 			return nil, nil
 		}
 		return nil, fmt.Errorf("not a CVE record: %w", err)
 	}
-	if r.DataType == "" && r.Metadata.ID == "" {
+	if r.FetchTime != "" && r.DataType == "" && r.Metadata.ID == "" {
 		return nil, nil
 	}
 	if r.DataType != "CVE_RECORD" || !strings.HasPrefix(r.DataVersion, "5.") {
@@ -69,6 +72,7 @@ func FromCVE5(b []byte) ([]byte, error) {
 }
 
 type cve5 struct {
+	FetchTime   string `json:"fetchTime"` // of an index of changes
 	DataType    string `json:"dataType"`
 	DataVersion string `json:"dataVersion"`
 	Metadata    struct {
