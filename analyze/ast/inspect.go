@@ -97,6 +97,9 @@ func preprocessed(debug fs.FS, u compile.Unit) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", u.Preprocessed, err)
 	}
 	var b bytes.Buffer
+	if info, err := file.Stat(); err == nil {
+		b.Grow(int(min(8*info.Size(), maxUnit))) // about what such text is packed by
+	}
 	n, err := io.Copy(&b, io.LimitReader(z, maxUnit+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", u.Preprocessed, err)

@@ -77,7 +77,7 @@ var operators = [][]byte{
 // for, and where the names asked for occur. It accepts any bytes: what is no token of C becomes punctuation, and
 // the parser is there to object.
 func lex(src []byte, macros, names map[string]bool) *unit {
-	u := &unit{src: src, events: map[string][]event{}, at: map[string][]int{}, first: -1, tokens: make([]token, 0, len(src)/16), wanted: macros}
+	u := &unit{src: src, events: map[string][]event{}, at: map[string][]int{}, first: -1, tokens: make([]token, 0, len(src)/6), wanted: macros}
 	known := map[string]int32{"": 0}
 	u.files = []string{""}
 	file, start := int32(0), true

@@ -18,7 +18,7 @@ type definition struct {
 // old-style parameter declarations between, is a definition.
 func define(src []byte, name string) (d definition) {
 	lx := lexer{src: src, line: 1, start: true}
-	var toks []token
+	toks := make([]token, 0, len(src)/8)
 	for {
 		t, ok := lx.next()
 		if !ok {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -32,7 +33,8 @@ import (
 var builtin embed.FS
 
 func main() {
-	local.Init() // before anything else: a sandbox's first process is this program
+	local.Init()            // before anything else: a sandbox's first process is this program
+	debug.SetGCPercent(400) // a short run, with memory to spare
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
