@@ -201,18 +201,22 @@ func TestConditions(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", analyze.Describe(c.leaf), e.Conditions, c.want)
 		}
 	}
-	for name, spoil := range map[string]func(){
-		"an object without unit": func() {
+	// In this order: the second leaves nothing for the first to spoil.
+	for _, c := range []struct {
+		name  string
+		spoil func()
+	}{
+		{"an object without unit", func() {
 			l := &f.record.Components[1].Result.Links[0]
 			l.Inputs = append(l.Inputs, compile.Input{Origin: "c", Digest: "sha256:stray"})
-		},
-		"no link at all": func() { f.record.Components[1].Result.Links = nil },
+		}},
+		{"no link at all", func() { f.record.Components[1].Result.Links = nil }},
 	} {
-		spoil()
+		c.spoil()
 		mp := functions()
 		mp.Conditions = []advisory.Condition{file("dead.c")}
 		if e := f.examine(t, mp); e.Conditions[0].Verdict != analyze.Unknown {
-			t.Errorf("%s: %+v", name, e.Conditions)
+			t.Errorf("%s: %+v", c.name, e.Conditions)
 		}
 	}
 }
