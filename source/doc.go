@@ -5,10 +5,12 @@
 // transport, never trust: the archive may come from upstream's site, from a
 // distribution's source archive, from a repository, a module proxy or a
 // mirror, and is accepted only by a [Proof] that the policy asks for.
-// Verification happens over the archive's bytes before anything is unpacked.
+// Verification is of the archive's bytes, and nothing is a tree before it.
 //
-//	Component ─▶ Transport ─▶ Verifier ─▶ extraction ─▶ *Tree
-//	 places       bytes        proofs      bounded       read-only, content-addressed
+//	Component ─▶ Transport ─┬▶ Verifier ───┬▶ *Tree
+//	 places       bytes     │   proofs     │   read-only, content-addressed
+//	                        └▶ extraction ─┘
+//	                            bounded, private
 //
 // [Verify] is the whole of it, and the only way to a [Tree] together with
 // [Load], which does the same without a network. Transports and verifiers are

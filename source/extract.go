@@ -54,7 +54,7 @@ type extraction struct {
 // Names that differ only in case are two names, for some releases hold such.
 // A file system that folds case refuses to create the second, and with it the
 // archive.
-func extract(ctx context.Context, archive *io.SectionReader, dir string, limits Limits, directory string) (m *manifest, tree string, err error) {
+func extract(ctx context.Context, archive packed, dir string, limits Limits, directory string) (m *manifest, tree string, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, "", err

@@ -35,6 +35,12 @@ type Options struct {
 	// Lock is what an earlier run resolved; anything else is refused. Default:
 	// whatever the policy accepts.
 	Lock *Lock
+	// VerifyFirst keeps the decompressor and the unpacker from seeing a byte of
+	// an archive that the policy has not accepted. It costs the time that both
+	// take beside the download and the verification. Default: nothing that was
+	// not accepted becomes a tree, but it may have been unpacked, within
+	// Limits, into a private directory that is removed.
+	VerifyFirst bool
 	// Now is the time at which exceptions and signatures are judged.
 	Now time.Time
 	// Limits bounds what foreign bytes may cost. Default: DefaultLimits.

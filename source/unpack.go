@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -57,7 +58,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 
 // unpack adds all entries of the archive, a zip file by its first bytes or
 // else a tar, and gives the hexadecimal SHA-256 of the archive as it was read.
-func (x *extraction) unpack(archive *io.SectionReader) (string, error) {
+func (x *extraction) unpack(archive packed) (string, error) {
 	var magic [4]byte
 	if _, err := archive.ReadAt(magic[:], 0); err != nil && err != io.EOF {
 		return "", err
@@ -65,9 +66,13 @@ func (x *extraction) unpack(archive *io.SectionReader) (string, error) {
 	var sum string
 	var err error
 	if string(magic[:]) == zipLocal {
-		sum, err = x.unpackZip(archive)
+		size, serr := archive.Size()
+		if serr != nil {
+			return "", serr
+		}
+		sum, err = x.unpackZip(io.NewSectionReader(archive, 0, size))
 	} else {
-		sum, err = x.unpackTar(archive)
+		sum, err = x.unpackTar(io.NewSectionReader(archive, 0, math.MaxInt64))
 	}
 	if err != nil {
 		return "", formatError(err)

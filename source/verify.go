@@ -118,7 +118,8 @@ type found struct {
 	proofs []Proof
 	parts  []part
 
-	earlier []*Tree // releases that vouched for a signer
+	earlier    []*Tree     // releases that vouched for a signer
+	extracting *extracting // nil where it has not begun
 }
 
 // part is one file of a place.
@@ -161,7 +162,7 @@ func (s *session) try(ctx context.Context, p Place) (*found, error) {
 	return s.judge(ctx, p, pinnedOnly)
 }
 
-func (s *session) judge(ctx context.Context, p Place, mode reuse) (*found, error) {
+func (s *session) judge(ctx context.Context, p Place, mode reuse) (_ *found, err error) {
 	f := &found{place: p}
 	location := p.location(s.c.Policy)
 	archive, err := s.content(ctx, location, s.c.Policy.Digest, s.o.Limits.Archive, mode)
@@ -169,10 +170,15 @@ func (s *session) judge(ctx context.Context, p Place, mode reuse) (*found, error
 		return nil, err
 	}
 	s.o.Events.trying(s.c, p, archive.cached)
-	if !archive.cached {
-		if err := s.download(ctx, location, archive, s.o.Limits.Archive); err != nil {
-			return nil, err
+	defer func() {
+		if err != nil {
+			if serr := f.extracting.stop(); serr != nil {
+				err = errors.Join(err, serr)
+			}
 		}
+	}()
+	if err := s.arrive(ctx, location, archive, f); err != nil {
+		return nil, err
 	}
 	f.hex = archive.hex
 	f.parts = append(f.parts, part{location, archive})
@@ -213,13 +219,40 @@ func (s *session) judge(ctx context.Context, p Place, mode reuse) (*found, error
 	return f, nil
 }
 
+// arrive makes an archive's bytes be there, and has them unpacked on the way.
+func (s *session) arrive(ctx context.Context, location string, archive *content, f *found) (err error) {
+	early := s.early(location, archive)
+	if !archive.cached {
+		var arrives func(*os.File) (io.Writer, error)
+		var a *arriving
+		if early {
+			arrives = func(file *os.File) (_ io.Writer, err error) {
+				if a, err = newArriving(file.Name()); err != nil {
+					return nil, err
+				}
+				f.extracting, err = s.begin(ctx, a)
+				return a, err
+			}
+		}
+		err := s.download(ctx, location, archive, s.o.Limits.Archive, arrives)
+		if a != nil {
+			a.finish(err)
+		}
+		return err
+	}
+	if early {
+		f.extracting, err = s.unpackFile(ctx, archive.file)
+	}
+	return err
+}
+
 // signatures fetches what a place offers besides the archive and makes
 // statements of it.
 func (s *session) signatures(ctx context.Context, p Place, mode reuse, f *found, sub *Subject) error {
 	read := func(what, location string) ([]byte, error) {
 		c, err := s.content(ctx, location, "", s.o.Limits.Signature, mode)
 		if err == nil && !c.cached {
-			err = s.download(ctx, location, c, s.o.Limits.Signature)
+			err = s.download(ctx, location, c, s.o.Limits.Signature, nil)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", what, location, err)
@@ -332,7 +365,8 @@ func isFile(location string) bool {
 }
 
 // download streams a location into the work directory, hashing on the way.
-func (s *session) download(ctx context.Context, location string, into *content, limit int64) (err error) {
+// What arrives gives is told of all that the file holds.
+func (s *session) download(ctx context.Context, location string, into *content, limit int64, arrives func(*os.File) (io.Writer, error)) (err error) {
 	r, err := s.open(ctx, location)
 	if err != nil {
 		return err
@@ -364,7 +398,15 @@ func (s *session) download(ctx context.Context, location string, into *content, 
 	}()
 	h := newBackground()
 	defer h.busy.Wait()
-	n, err := copyBounded(ctx, io.MultiWriter(h, f), r, limit, func(n int64) {
+	w := io.MultiWriter(h, f)
+	if arrives != nil {
+		told, err := arrives(f)
+		if err != nil {
+			return err
+		}
+		w = io.MultiWriter(h, f, told)
+	}
+	n, err := copyBounded(ctx, w, r, limit, func(n int64) {
 		s.o.Events.fetched(s.c, location, n, total)
 	})
 	if err != nil {
@@ -386,7 +428,12 @@ func (s *session) tree(ctx context.Context, f *found) (*Tree, error) {
 	dir := s.cache.tree(f.hex, s.c.Policy.directory())
 	m, err := s.unpacked(ctx, f.hex)
 	extracted := false
-	if err != nil {
+	if err == nil {
+		err = f.extracting.stop() // another process was first
+		if err != nil {
+			return nil, err
+		}
+	} else {
 		if err := removeAll(dir); err != nil {
 			return nil, fmt.Errorf("remove the damaged tree: %w", err)
 		}
@@ -436,21 +483,24 @@ func (s *session) unpacked(ctx context.Context, hex string) (*manifest, error) {
 	return m, os.Chmod(dir, 0o555)
 }
 
-func (s *session) unpack(ctx context.Context, f *found) (*manifest, error) {
-	archive, err := os.Open(s.cache.blob(f.hex))
+// unpackFile begins to unpack a file of the cache.
+func (s *session) unpackFile(ctx context.Context, name string) (*extracting, error) {
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	defer archive.Close()
-	dir, err := os.MkdirTemp(s.work.dir, "tree-*")
-	if err != nil {
-		return nil, err
+	return s.begin(ctx, whole{f})
+}
+
+// unpack makes the tree of an accepted archive. Its manifest holds the digest
+// of the bytes that were unpacked, which must be the accepted ones.
+func (s *session) unpack(ctx context.Context, f *found) (_ *manifest, err error) {
+	if f.extracting == nil {
+		if f.extracting, err = s.unpackFile(ctx, s.cache.blob(f.hex)); err != nil {
+			return nil, err
+		}
 	}
-	info, err := archive.Stat()
-	if err != nil {
-		return nil, err
-	}
-	m, tree, err := extract(ctx, io.NewSectionReader(archive, 0, info.Size()), dir, s.o.Limits, s.c.Policy.directory())
+	m, tree, err := f.extracting.wait()
 	if err != nil {
 		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, err)
 	}
