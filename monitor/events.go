@@ -27,6 +27,16 @@ const (
 	KindReplaced   = "replaced"   // ReplacedEvent: the inventory has it
 )
 
+// The kinds that only a [Service] writes.
+const (
+	KindAssessed = "assessed" // AssessedEvent: an analysis answered a finding
+	KindStage    = "stage"    // StageEvent: a stage of a job is done
+	KindIncident = "incident" // IncidentEvent: a job ended without a release and is not tried again by itself
+	KindOrder    = "order"    // OrderEvent: somebody gave an order
+	KindSilent   = "silent"   // SilenceEvent: the feed has not been read whole for too long
+	KindHeard    = "heard"    // SilenceEvent: it is read again
+)
+
 // Finding is one advisory about one component of one live image.
 type Finding struct {
 	Image     string    `json:"image"`  // name
@@ -130,6 +140,23 @@ type state struct {
 	plans  map[string]*progress
 	noted  map[string]bool // what is said only once
 	poll   string          // digest of the cursor of the last poll
+
+	assessed  map[string]bool          // keys of findings that an analysis was asked about
+	asked     map[string]int           // how often
+	answered  map[string]AssessedEvent // those of them that it proved not to apply
+	incidents map[string]IncidentEvent // open, by job
+	paused    map[string]OrderEvent    // by image; "" is everything
+	took      map[Stage]duration
+	gone      map[string]string // digest that was replaced → by which
+	silent    bool
+	seq       uint64 // of the last entry that was folded in
+	hash      string // of the same
+}
+
+// duration is a mean.
+type duration struct {
+	n   int
+	sum time.Duration
 }
 
 // progress is how far a plan is.
@@ -144,12 +171,15 @@ func newState() *state {
 	return &state{
 		images: map[string]string{}, open: map[string]Finding{}, starts: map[string]time.Time{}, seen: map[string]time.Time{},
 		plans: map[string]*progress{}, noted: map[string]bool{},
+		assessed: map[string]bool{}, asked: map[string]int{}, answered: map[string]AssessedEvent{}, incidents: map[string]IncidentEvent{},
+		paused: map[string]OrderEvent{}, took: map[Stage]duration{}, gone: map[string]string{},
 	}
 }
 
 // apply folds one entry in. An entry of ours that does not decode is an error:
 // acting on half of what was decided could release twice.
 func (s *state) apply(e ledger.Entry) error {
+	s.seq, s.hash = e.Seq, e.Hash
 	switch e.Kind {
 	case KindImage:
 		return with(e, func(v ImageEvent) { s.images[v.Digest] = v.Name })
@@ -173,6 +203,21 @@ func (s *state) apply(e ledger.Entry) error {
 		return with(e, s.released)
 	case KindReplaced:
 		return with(e, func(v ReplacedEvent) { s.plan(v.Plan).replaced = true })
+	case KindAssessed:
+		return with(e, s.assess)
+	case KindStage:
+		return with(e, func(v StageEvent) {
+			d := s.took[v.Stage]
+			s.took[v.Stage] = duration{d.n + 1, d.sum + v.Took}
+		})
+	case KindIncident:
+		return with(e, func(v IncidentEvent) { s.incidents[v.Job] = v })
+	case KindOrder:
+		return with(e, s.order)
+	case KindSilent:
+		return with(e, func(SilenceEvent) { s.silent = true })
+	case KindHeard:
+		return with(e, func(SilenceEvent) { s.silent = false })
 	}
 	return nil
 }
@@ -197,6 +242,8 @@ func (s *state) plan(key string) *progress {
 
 func (s *state) opened(f Finding) {
 	s.open[f.key()] = f
+	delete(s.answered, f.key())
+	delete(s.assessed, f.key())
 	for _, n := range names(f.Advisory, f.Aliases) {
 		k := clockKey(f.Image, f.Component, n)
 		earliest(s.starts, k, f.Start)
@@ -206,6 +253,18 @@ func (s *state) opened(f Finding) {
 
 func (s *state) released(r Release) {
 	s.plan(r.Plan).release = &r
+	s.gone[r.Base] = r.Image.Digest
+	for k, v := range s.incidents {
+		if v.Image == r.Image.Name {
+			delete(s.incidents, k)
+		}
+	}
+	for k, v := range s.answered {
+		if v.Finding.Digest == r.Base {
+			delete(s.answered, k)
+			delete(s.assessed, k)
+		}
+	}
 	s.images[r.Image.Digest] = r.Image.Name
 	for k, f := range s.open {
 		if f.Image == r.Image.Name && f.Digest == r.Base {

@@ -34,15 +34,15 @@ func (s *stepper) poll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.result.Complete, s.result.Problems = batch.Complete(), batch.Problems
-	if err := s.pending(ctx, batch.Problems); err != nil {
-		return err
+	s.result.Complete, s.result.Problems, s.result.Held = batch.Complete(), batch.Problems, batch.Held()
+	if err := s.pending(ctx, batch.Problems); err != nil || batch.Held() {
+		return err // of a feed that is held nothing is believed, and its cursor stays
 	}
 	pairs, err := s.touched(ctx, batch, fresh)
 	if err != nil {
 		return err
 	}
-	if err := s.reconcile(ctx, pairs); err != nil {
+	if err := s.reconcile(ctx, pairs, batch.Changes); err != nil {
 		return err
 	}
 	var events []ledger.Event
@@ -55,10 +55,20 @@ func (s *stepper) poll(ctx context.Context) error {
 	if err := s.record(ctx, events...); err != nil {
 		return err
 	}
-	if bytes.Equal(cursor, batch.Next) {
+	s.cursor = nil
+	if !bytes.Equal(cursor, batch.Next) {
+		s.cursor = batch.Next
+	}
+	return nil
+}
+
+// advance moves the cursor behind what poll took in, once all that follows from
+// it is durable.
+func (s *stepper) advance(ctx context.Context) error {
+	if s.cursor == nil {
 		return nil
 	}
-	return s.Cursors.SetCursor(ctx, s.FeedName, batch.Next)
+	return s.Cursors.SetCursor(ctx, s.FeedName, s.cursor)
 }
 
 // pending notes each record that cannot be read, once.
@@ -136,11 +146,18 @@ type knowledge struct {
 }
 
 func (s *stepper) all(ctx context.Context) (knowledge, error) {
+	if s.known != nil {
+		return s.known(ctx)
+	}
 	batch, err := s.Feed.Since(ctx, nil)
 	if err != nil {
 		return knowledge{}, err
 	}
-	k := knowledge{withdrawn: map[string]bool{}}
+	return learn(batch)
+}
+
+func learn(batch feed.Batch) (k knowledge, err error) {
+	k = knowledge{withdrawn: map[string]bool{}}
 	for _, c := range batch.Changes {
 		if c.Kind == feed.Withdrawn {
 			k.withdrawn[c.ID] = true
@@ -151,8 +168,9 @@ func (s *stepper) all(ctx context.Context) (knowledge, error) {
 }
 
 // reconcile makes the open findings about the pairs what all advisories
-// together say of them.
-func (s *stepper) reconcile(ctx context.Context, pairs map[pair][]inventory.ID) error {
+// together say of them. What was answered by an analysis stays answered, unless
+// the record that it was an answer to is among the changes.
+func (s *stepper) reconcile(ctx context.Context, pairs map[pair][]inventory.ID, changes []feed.Change) error {
 	if len(pairs) == 0 {
 		return nil
 	}
@@ -185,8 +203,16 @@ func (s *stepper) reconcile(ctx context.Context, pairs map[pair][]inventory.ID) 
 			}
 		}
 	}
+	changed := map[string]bool{}
+	for _, c := range changes {
+		changed[c.ID] = true
+	}
 	var events []ledger.Event
 	for _, k := range sortedKeys(want) {
+		f := want[k]
+		if _, ok := s.state.answered[k]; ok && !slices.ContainsFunc(names(f.Advisory, f.Aliases), func(n string) bool { return changed[n] }) {
+			continue
+		}
 		if _, ok := s.state.open[k]; !ok {
 			events = append(events, ledger.Event{Kind: KindFinding, Data: want[k]})
 			s.result.Opened = append(s.result.Opened, want[k])

@@ -21,7 +21,7 @@ func (s *stepper) rebuildAll(ctx context.Context) error {
 		f := s.state.open[k]
 		byImage[f.Image] = append(byImage[f.Image], f)
 	}
-	if len(byImage) == 0 {
+	if len(byImage) == 0 || s.result.Held {
 		return nil
 	}
 	known, err := s.all(ctx)

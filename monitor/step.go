@@ -60,6 +60,7 @@ type Options struct {
 // Result is what one step did and what remains.
 type Result struct {
 	Complete  bool // every record of the feed was understood
+	Held      bool // the feed changed as no honest one does, and nothing of it was believed
 	Problems  []feed.Problem
 	Opened    []Finding
 	Retracted []RetractedEvent
@@ -82,7 +83,7 @@ func Step(ctx context.Context, opts Options) (*Result, error) {
 		return nil, errors.New("monitor: a required option is missing")
 	}
 	s := &stepper{Options: opts, state: newState(), result: &Result{}}
-	for _, part := range []func(context.Context) error{s.replay, s.settle, s.poll, s.prune, s.rebuildAll, s.sum} {
+	for _, part := range []func(context.Context) error{s.replay, s.settle, s.poll, s.advance, s.prune, s.rebuildAll, s.sum} {
 		if err := part(ctx); err != nil {
 			return s.result, fmt.Errorf("monitor: %w", err)
 		}
@@ -95,6 +96,9 @@ type stepper struct {
 	Options
 	state  *state
 	result *Result
+	cursor []byte                                   // behind what was polled; nil where it stays
+	follow func(context.Context) error              // folds in all that is new; nil: nobody else writes
+	known  func(context.Context) (knowledge, error) // nil: the feed is read whole
 }
 
 // replay folds the ledger.
@@ -116,9 +120,22 @@ func (s *stepper) record(ctx context.Context, events ...ledger.Event) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if err := s.state.apply(e); err != nil {
+	return s.took(ctx, entries)
+}
+
+// took folds in what was appended. Where others write too, what they wrote
+// before comes first.
+func (s *stepper) took(ctx context.Context, entries []ledger.Entry) error {
+	if s.follow != nil {
+		if err := s.follow(ctx); err != nil {
 			return err
+		}
+	}
+	for _, e := range entries {
+		if s.follow == nil {
+			if err := s.state.apply(e); err != nil {
+				return err
+			}
 		}
 		if s.Progress != nil {
 			s.Progress(e)

@@ -4,6 +4,7 @@ package feed
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,11 @@ type Batch struct {
 
 // Complete reports whether every record of the feed was understood.
 func (b *Batch) Complete() bool { return len(b.Problems) == 0 }
+
+// Held reports whether a [Guard] keeps the feed from being obeyed.
+func (b *Batch) Held() bool {
+	return slices.ContainsFunc(b.Problems, func(p Problem) bool { return p.Name == heldName })
+}
 
 // Kind says how a record changed.
 type Kind string

@@ -39,7 +39,17 @@ func Open(name string) (*Bolt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open inventory %s: %w", name, err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
+	b, err := Within(db)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open inventory %s: %w", name, err), db.Close())
+	}
+	return b, nil
+}
+
+// Within keeps the inventory in a database that somebody else opened and
+// closes, beside what they keep there: bucket names of one word are ours.
+func Within(db *bbolt.DB) (*Bolt, error) {
+	err := db.Update(func(tx *bbolt.Tx) error {
 		for _, b := range [][]byte{bucketMeta, bucketImages, bucketNames, bucketRetired, bucketPairs, bucketPURLs, bucketPostings, bucketCursors} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
@@ -55,7 +65,7 @@ func Open(name string) (*Bolt, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open inventory %s: %w", name, err), db.Close())
+		return nil, err
 	}
 	return &Bolt{db}, nil
 }
@@ -68,6 +78,11 @@ func (b *Bolt) Swap(ctx context.Context, name, prev string, next *Image) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	return b.db.Update(func(tx *bbolt.Tx) error { return b.SwapIn(tx, name, prev, next) })
+}
+
+// SwapIn is Swap as a part of a transaction on the database.
+func (b *Bolt) SwapIn(tx *bbolt.Tx, name, prev string, next *Image) error {
 	if next == nil && prev == "" {
 		return fmt.Errorf("inventory: swap %s: nothing for nothing", name)
 	}
@@ -79,8 +94,7 @@ func (b *Bolt) Swap(ctx context.Context, name, prev string, next *Image) error {
 			return fmt.Errorf("inventory: image %q cannot stand in for %q", next.Name, name)
 		}
 	}
-	err := b.db.Update(func(tx *bbolt.Tx) error { return swap(tx, name, prev, next) })
-	if err != nil {
+	if err := swap(tx, name, prev, next); err != nil {
 		return fmt.Errorf("inventory: swap %s: %w", name, err)
 	}
 	return nil
@@ -386,8 +400,12 @@ func (b *Bolt) SetCursor(ctx context.Context, feed string, cursor []byte) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := b.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketCursors).Put([]byte(feed), cursor) })
-	if err != nil {
+	return b.db.Update(func(tx *bbolt.Tx) error { return b.SetCursorIn(tx, feed, cursor) })
+}
+
+// SetCursorIn is SetCursor as a part of a transaction on the database.
+func (b *Bolt) SetCursorIn(tx *bbolt.Tx, feed string, cursor []byte) error {
+	if err := tx.Bucket(bucketCursors).Put([]byte(feed), cursor); err != nil {
 		return fmt.Errorf("inventory: cursor of %s: %w", feed, err)
 	}
 	return nil

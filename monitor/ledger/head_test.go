@@ -170,11 +170,11 @@ func TestClockGoesBack(t *testing.T) {
 	}
 	// A line that goes back is tampering even where its hash fits.
 	first := Head{}
-	a, one, err := first.next(time.Time{}, at, Event{"a", 1})
+	a, one, err := first.Next(time.Time{}, at, Event{"a", 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, two, err := Head{a.Seq, a.Hash}.next(time.Time{}, at.Add(-time.Hour), Event{"b", 1})
+	_, two, err := Head{a.Seq, a.Hash}.Next(time.Time{}, at.Add(-time.Hour), Event{"b", 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -186,7 +186,7 @@ func (l *File) Append(ctx context.Context, at time.Time, events ...Event) ([]Ent
 	var b bytes.Buffer
 	entries := make([]Entry, 0, len(events))
 	for _, ev := range events {
-		e, line, err := head.next(last, at, ev)
+		e, line, err := head.Next(last, at, ev)
 		if err != nil {
 			return nil, fmt.Errorf("append to ledger %s: %w", l.name, err)
 		}
@@ -270,8 +270,9 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next is the entry after h, which is of the time last, and its line.
-func (h Head) next(last, at time.Time, ev Event) (Entry, []byte, error) {
+// Next is the entry after h, which is of the time last, and its line. It is for
+// those who keep the lines elsewhere than in a [File].
+func (h Head) Next(last, at time.Time, ev Event) (Entry, []byte, error) {
 	data, err := json.Marshal(ev.Data)
 	if err != nil {
 		return Entry{}, nil, fmt.Errorf("event %s: %w", ev.Kind, err)
@@ -359,6 +360,15 @@ func readLine(br *bufio.Reader) ([]byte, error) {
 			return line, err
 		}
 	}
+}
+
+// Check reads one line, which must be the entry after h.
+func (h Head) Check(line []byte) (Entry, error) {
+	e, reason := h.parse(line)
+	if reason != "" {
+		return Entry{}, &TamperError{Line: int(h.Seq) + 1, Reason: reason}
+	}
+	return e, nil
 }
 
 // parse checks one line against the entry before it.
