@@ -438,7 +438,7 @@ func (w *worker) promotion(left []Finding) (*Release, []ledger.Event, error) {
 	var events []ledger.Event
 	for _, f := range left {
 		events = append(events, ledger.Event{Kind: KindFinding, Data: f})
-		if a := answer(f, said); a.Silenced {
+		if a := answer(f, said); a.Assessment.Rule != "" { // else the next turn asks
 			events = append(events, ledger.Event{Kind: KindAssessed, Data: a})
 		}
 	}
