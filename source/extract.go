@@ -49,12 +49,12 @@ type extraction struct {
 // manifest and the directory of the tree itself: directory, when that is set,
 // outside of which there must be nothing; else the single top-level directory,
 // or dir where there is none. Modes are final but for that of the tree's
-// directory.
+// directory. The manifest names the archive's digest where sum asks for it.
 //
 // Names that differ only in case are two names, for some releases hold such.
 // A file system that folds case refuses to create the second, and with it the
 // archive.
-func extract(ctx context.Context, archive packed, dir string, limits Limits, directory string) (m *manifest, tree string, err error) {
+func extract(ctx context.Context, archive packed, sum bool, dir string, limits Limits, directory string) (m *manifest, tree string, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, "", err
@@ -66,7 +66,7 @@ func extract(ctx context.Context, archive packed, dir string, limits Limits, dir
 	}
 	x := &extraction{ctx: ctx, out: out, limits: limits,
 		entries: map[string]*entry{}, dirs: map[string]time.Time{}, spelt: map[string]string{}}
-	sum, err := x.unpack(archive)
+	digest, err := x.unpack(archive, sum)
 	if cerr := out.Close(); err == nil {
 		err = cerr
 	}
@@ -83,7 +83,7 @@ func extract(ctx context.Context, archive packed, dir string, limits Limits, dir
 	if m, err = x.manifest(top); err != nil {
 		return nil, "", err
 	}
-	m.archive = sum
+	m.archive = digest
 	return m, filepath.Join(dir, filepath.FromSlash(top)), nil
 }
 
@@ -386,20 +386,23 @@ func (l *links) stayInside(link string) error {
 }
 
 // seal sets the times of directories and makes all but top read-only.
-func (x *extraction) seal(root *os.Root, top string) error {
+func (x *extraction) seal(root *os.Root, top string) (err error) {
+	h, err := newHandle(root)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := h.close(); err == nil {
+			err = cerr
+		}
+	}()
 	for name, e := range x.entries {
 		if e.kind != 'd' {
 			continue
 		}
-		if t, ok := x.dirs[name]; ok {
-			if err := root.Chtimes(name, t, t); err != nil {
-				return err
-			}
-		}
-		if name == top || strings.HasPrefix(top, name+"/") {
-			continue
-		}
-		if err := root.Chmod(name, 0o555); err != nil {
+		t, dated := x.dirs[name]
+		closed := name != top && !strings.HasPrefix(top, name+"/")
+		if err := h.seal(root, name, t, dated, closed); err != nil {
 			return err
 		}
 	}

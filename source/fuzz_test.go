@@ -112,7 +112,7 @@ func checkExtract(t *testing.T, archive []byte) {
 		t.Fatal(err)
 	}
 	defer removeAll(base)
-	m, tree, err := extract(t.Context(), section(archive), dir, limits, "")
+	m, tree, err := extract(t.Context(), section(archive), true, dir, limits, "")
 	if all, _ := os.ReadDir(base); len(all) != 1 {
 		t.Fatalf("it made %v", all)
 	}

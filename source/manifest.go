@@ -39,9 +39,20 @@ func (e entry) appendLine(b []byte) []byte {
 		b = append(append(b, e.sum...), ' ')
 		b = append(strconv.AppendInt(b, e.size, 10), ' ')
 	case 'l':
-		b = append(strconv.AppendQuoteToASCII(b, e.target), ' ')
+		b = append(appendQuoted(b, e.target), ' ')
 	}
-	return append(strconv.AppendQuoteToASCII(b, e.name), '\n')
+	return append(appendQuoted(b, e.name), '\n')
+}
+
+// appendQuoted is strconv.AppendQuoteToASCII, quickly where nothing needs an
+// escape.
+func appendQuoted(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return strconv.AppendQuoteToASCII(b, s)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 const (

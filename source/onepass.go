@@ -100,10 +100,10 @@ func (a *arriving) Close() error { return a.file.Close() }
 
 // extracting is an extraction into a private directory that goes on beside the
 // download and the verification of its archive. What it makes is no tree until
-// the policy has accepted the archive and the digest is that of what was
-// unpacked.
+// the policy has accepted the archive.
 type extracting struct {
 	dir    string // all of it
+	sum    bool   // whether the manifest names the archive
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -113,22 +113,24 @@ type extracting struct {
 	err  error
 }
 
-// begin starts to unpack, and closes the archive at the end.
+// begin starts to unpack, and closes the archive at the end. The manifest will
+// have its digest if sum is set, as it must be unless nobody else can write to
+// the file.
 func (s *session) begin(ctx context.Context, archive interface {
 	packed
 	io.Closer
-}) (*extracting, error) {
+}, sum bool) (*extracting, error) {
 	dir, err := os.MkdirTemp(s.work.dir, "tree-*")
 	if err != nil {
 		return nil, errors.Join(err, archive.Close())
 	}
-	u := &extracting{dir: dir, done: make(chan struct{})}
+	u := &extracting{dir: dir, sum: sum, done: make(chan struct{})}
 	ctx, u.cancel = context.WithCancel(ctx)
 	go func() {
 		defer close(u.done)
 		defer u.cancel()
 		defer archive.Close()
-		u.m, u.tree, u.err = extract(ctx, archive, dir, s.o.Limits, s.c.Policy.directory())
+		u.m, u.tree, u.err = extract(ctx, archive, sum, dir, s.o.Limits, s.c.Policy.directory())
 	}()
 	return u, nil
 }

@@ -112,11 +112,15 @@ func TestOnePassRefused(t *testing.T) {
 		}{
 			"another archive": {
 				func(packed []byte) io.Reader { return bytes.NewReader(append([]byte{}, packed[:len(packed)-1]...)) },
-				func(err error) bool { return errors.As(err, new(*source.DigestError)) && !errors.Is(err, source.ErrFormat) },
+				func(err error) bool {
+					return errors.As(err, new(*source.DigestError)) && !errors.Is(err, source.ErrFormat)
+				},
 			},
 			"no archive": {
 				func([]byte) io.Reader { return strings.NewReader("nothing of the sort") },
-				func(err error) bool { return errors.As(err, new(*source.DigestError)) && !errors.Is(err, source.ErrFormat) },
+				func(err error) bool {
+					return errors.As(err, new(*source.DigestError)) && !errors.Is(err, source.ErrFormat)
+				},
 			},
 			"cut": {
 				func(packed []byte) io.Reader {

@@ -58,21 +58,27 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 
 // unpack adds all entries of the archive, a zip file by its first bytes or
 // else a tar, and gives the hexadecimal SHA-256 of the archive as it was read.
-func (x *extraction) unpack(archive packed) (string, error) {
+func (x *extraction) unpack(archive packed, sum bool) (digest string, err error) {
 	var magic [4]byte
 	if _, err := archive.ReadAt(magic[:], 0); err != nil && err != io.EOF {
 		return "", err
 	}
-	var sum string
-	var err error
+	all := io.Reader(io.NewSectionReader(archive, 0, math.MaxInt64))
+	h := sha256.New()
+	if sum {
+		all = io.TeeReader(all, h)
+	}
 	if string(magic[:]) == zipLocal {
 		size, serr := archive.Size()
 		if serr != nil {
 			return "", serr
 		}
-		sum, err = x.unpackZip(io.NewSectionReader(archive, 0, size))
+		err = x.unpackZip(io.NewSectionReader(archive, 0, size))
+		if err == nil && sum {
+			_, err = copyBounded(x.ctx, io.Discard, all, size, nil)
+		}
 	} else {
-		sum, err = x.unpackTar(io.NewSectionReader(archive, 0, math.MaxInt64))
+		err = x.unpackTar(all)
 	}
 	if err != nil {
 		return "", formatError(err)
@@ -80,31 +86,33 @@ func (x *extraction) unpack(archive packed) (string, error) {
 	if x.files == 0 {
 		return "", fmt.Errorf("%w: it holds no files", ErrFormat)
 	}
-	return sum, nil
+	if !sum {
+		return "", nil
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // unpackTar hashes and decompresses in goroutines of their own, so that they
 // go on while files are made.
-func (x *extraction) unpackTar(archive io.Reader) (sum string, err error) {
-	h := sha256.New()
-	packed := readAhead(io.TeeReader(archive, h))
+func (x *extraction) unpackTar(archive io.Reader) error {
+	packed := readAhead(archive)
 	defer packed.Close()
 	in := &countReader{r: packed}
 	z, err := decompress(in)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer z.Close()
 	out := readAhead(&meter{r: z, in: in, limits: x.limits})
 	defer out.Close()
 	if err := x.tar(out); err != nil {
-		return "", err
+		return err
 	}
 	// The decompressor was read to its end, and so the archive.
 	if n, err := io.Copy(io.Discard, packed); n != 0 || err != nil {
-		return "", errors.Join(errTrailing, err)
+		return errors.Join(errTrailing, err)
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return nil
 }
 
 var errTrailing = errors.New("something follows the end of the archive")

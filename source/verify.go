@@ -230,7 +230,7 @@ func (s *session) arrive(ctx context.Context, location string, archive *content,
 				if a, err = newArriving(file.Name()); err != nil {
 					return nil, err
 				}
-				f.extracting, err = s.begin(ctx, a)
+				f.extracting, err = s.begin(ctx, a, false)
 				return a, err
 			}
 		}
@@ -489,11 +489,12 @@ func (s *session) unpackFile(ctx context.Context, name string) (*extracting, err
 	if err != nil {
 		return nil, err
 	}
-	return s.begin(ctx, whole{f})
+	return s.begin(ctx, whole{f}, true)
 }
 
-// unpack makes the tree of an accepted archive. Its manifest holds the digest
-// of the bytes that were unpacked, which must be the accepted ones.
+// unpack makes the tree of an accepted archive. What was unpacked is that
+// archive: either its bytes were hashed as they were unpacked, or they lay in
+// the work directory from the time when they were hashed on.
 func (s *session) unpack(ctx context.Context, f *found) (_ *manifest, err error) {
 	if f.extracting == nil {
 		if f.extracting, err = s.unpackFile(ctx, s.cache.blob(f.hex)); err != nil {
@@ -503,6 +504,9 @@ func (s *session) unpack(ctx context.Context, f *found) (_ *manifest, err error)
 	m, tree, err := f.extracting.wait()
 	if err != nil {
 		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, err)
+	}
+	if !f.extracting.sum {
+		m.archive = f.hex
 	}
 	if m.archive != f.hex {
 		return nil, fmt.Errorf("unpack %s: %w", f.place.Archive, &DigestError{"sha256:" + f.hex, "sha256:" + m.archive})

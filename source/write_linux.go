@@ -65,3 +65,26 @@ func again(call func() (int, error)) (int, error) {
 		}
 	}
 }
+
+// seal sets the time of a directory below, if it is dated, and makes it
+// read-only, if it is closed. All that is above it must be directories that
+// nobody else can replace.
+func (h handle) seal(_ *os.Root, name string, mtime time.Time, dated, closed bool) error {
+	dir := int(h.f.Fd())
+	fail := func(op string, err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }
+	if dated {
+		t, err := unix.TimeToTimespec(mtime)
+		if err == nil {
+			err = unix.UtimesNanoAt(dir, name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
+		}
+		if err != nil {
+			return fail("utimensat", err)
+		}
+	}
+	if closed {
+		if err := unix.Fchmodat(dir, name, 0o555, 0); err != nil {
+			return fail("fchmodat", err)
+		}
+	}
+	return nil
+}

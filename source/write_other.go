@@ -27,3 +27,15 @@ func (handle) small(d *os.Root, base string, mode os.FileMode, chmod bool, mtime
 	}
 	return d.Chtimes(base, mtime, mtime)
 }
+
+func (handle) seal(d *os.Root, name string, mtime time.Time, dated, closed bool) error {
+	if dated {
+		if err := d.Chtimes(name, mtime, mtime); err != nil {
+			return err
+		}
+	}
+	if closed {
+		return d.Chmod(name, 0o555)
+	}
+	return nil
+}

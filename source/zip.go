@@ -31,21 +31,21 @@ const (
 // in front of each file and in the directory at its end, readers can be made
 // to see different files; so both must agree, and between the first byte and
 // the last there must be nothing but them.
-func (x *extraction) unpackZip(archive *io.SectionReader) (string, error) {
+func (x *extraction) unpackZip(archive *io.SectionReader) error {
 	start, err := x.zipDirectory(archive)
 	if err != nil {
-		return "", err
+		return err
 	}
 	z, err := zip.NewReader(archive, archive.Size())
 	if err != nil {
-		return "", err
+		return err
 	}
 	if strings.Contains(z.Comment, zipEnd) {
-		return "", fmt.Errorf("%w: the comment could be taken for the end", ErrFormat)
+		return fmt.Errorf("%w: the comment could be taken for the end", ErrFormat)
 	}
 	files, err := inOrder(z.File)
 	if err != nil {
-		return "", err
+		return err
 	}
 	at := int64(0)
 	var unpacked uint64
@@ -65,14 +65,13 @@ func (x *extraction) unpackZip(archive *io.SectionReader) (string, error) {
 			return x.addZip(f, in)
 		})
 		if err != nil {
-			return "", err
+			return err
 		}
 	}
 	if at != start {
-		return "", fmt.Errorf("%w: %d bytes before its directory belong to nothing", ErrFormat, start-at)
+		return fmt.Errorf("%w: %d bytes before its directory belong to nothing", ErrFormat, start-at)
 	}
-	sum, _, err := digestReader(x.ctx, archive, archive.Size())
-	return sum, err
+	return nil
 }
 
 // inOrder sorts the entries by where they lie.
