@@ -94,7 +94,7 @@ func (d *decoder) graph(s *Spec) {
 			continue
 		}
 		if first, ok := at[c.Name]; ok {
-			d.at(p+".name", "remove or rename one", "component %q appears twice, first on line %d", c.Name, d.line(fmt.Sprintf("components[%d].name", first)))
+			d.at(p+".name", "remove or rename one", "component %q appears twice, first in %s", c.Name, d.place(fmt.Sprintf("components[%d].name", first)))
 			continue
 		}
 		at[c.Name] = i

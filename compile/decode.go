@@ -22,33 +22,48 @@ const (
 // of each value by its path, such as components[1].purl, so that later checks
 // can point at it.
 type decoder struct {
-	file  string
-	lines map[string]int
+	files []string // the specification and those that it uses; the last one is being read
+	where map[string]place
+	used  map[*yaml.Node]string // mappings that stand in a file of their own
 	nodes int
 	errs  []error
 }
 
+// place is where a value stands.
+type place struct {
+	file string
+	line int
+}
+
+func (p place) String() string { return fmt.Sprintf("%s:%d", p.file, p.line) }
+
+func (d *decoder) file() string { return d.files[len(d.files)-1] }
+
 func (d *decoder) fail(line int, fix, format string, args ...any) {
+	d.failAt(place{d.file(), line}, fix, format, args...)
+}
+
+func (d *decoder) failAt(at place, fix, format string, args ...any) {
 	if len(d.errs) <= maxSpecErrs {
-		d.errs = append(d.errs, &SpecError{File: d.file, Line: line, Msg: fmt.Sprintf(format, args...), Fix: fix})
+		d.errs = append(d.errs, &SpecError{File: at.file, Line: at.line, Msg: fmt.Sprintf(format, args...), Fix: fix})
 	}
 }
 
-// line is that of a path, or of the nearest value around it.
-func (d *decoder) line(path string) int {
+// place is that of a path, or of the nearest value around it.
+func (d *decoder) place(path string) place {
 	for path != "" {
-		if l, ok := d.lines[path]; ok {
-			return l
+		if p, ok := d.where[path]; ok {
+			return p
 		}
 		i := strings.LastIndexAny(path, ".[")
 		path = path[:max(i, 0)]
 	}
-	return max(1, d.lines[""])
+	return place{d.files[0], max(1, d.where[""].line)}
 }
 
 // at reports a mistake at a path.
 func (d *decoder) at(path, fix, format string, args ...any) {
-	d.fail(d.line(path), fix, format, args...)
+	d.failAt(d.place(path), fix, format, args...)
 }
 
 var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
@@ -71,7 +86,11 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value, depth int) 
 		d.decode(n.Alias, path, v, depth+1)
 		return
 	}
-	d.lines[path] = n.Line
+	if file, ok := d.used[n]; ok {
+		d.files = append(d.files, file)
+		defer func() { d.files = d.files[:len(d.files)-1] }()
+	}
+	d.where[path] = place{d.file(), n.Line}
 	if v.CanAddr() && v.Addr().Type().Implements(textUnmarshaler) {
 		if s, ok := d.scalar(n, path); ok {
 			if err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(s)); err != nil {
@@ -183,7 +202,7 @@ func (d *decoder) mapping(n *yaml.Node, path string, v reflect.Value) {
 	m := reflect.MakeMap(v.Type())
 	d.pairs(n, path, func(key string, kn, vn *yaml.Node) {
 		p := join(path, key)
-		d.lines[p] = kn.Line
+		d.where[p] = place{d.file(), kn.Line}
 		d.nodes++
 		for hops := 0; vn.Kind == yaml.AliasNode && vn.Alias != nil && hops < maxSpecDepth; hops++ {
 			vn = vn.Alias

@@ -188,7 +188,7 @@ type bench struct {
 
 func newBench(t testing.TB) *bench {
 	t.Helper()
-	s, err := parseSpec("x.yaml", []byte(goodSpec))
+	s, err := parseSpec(fstest.MapFS{}, "x.yaml", []byte(goodSpec))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,27 +20,40 @@ import (
 // together. The result has its defaults filled in and its components in
 // dependency order, otherwise in the order of the file. Field names are those
 // of the JSON form; [SpecSchema] is their JSON Schema.
+//
+// A component that is "use: FILE", and nothing else, is the component which
+// that file holds. Its name is relative to the root of fsys, as those of key
+// files are, so that many specifications can share a catalogue of components.
 func LoadSpec(fsys fs.FS, name string) (*Spec, error) {
-	f, err := fsys.Open(name)
+	b, err := readSpec(fsys, name)
 	if err != nil {
 		return nil, fmt.Errorf("load specification: %w", err)
+	}
+	return parseSpec(fsys, name, b)
+}
+
+// readSpec reads no more than one byte too many.
+func readSpec(fsys fs.FS, name string) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSpecBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("load specification %s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return parseSpec(name, b)
+	return b, nil
 }
 
-func parseSpec(name string, b []byte) (*Spec, error) {
-	d := &decoder{file: name, lines: map[string]int{}}
-	if len(b) > maxSpecBytes {
-		return nil, &SpecError{File: name, Line: 1, Msg: fmt.Sprintf("larger than %d bytes", maxSpecBytes), Fix: "a specification is a page of text"}
-	}
+func parseSpec(fsys fs.FS, name string, b []byte) (*Spec, error) {
+	d := &decoder{files: []string{name}, where: map[string]place{}, used: map[*yaml.Node]string{}}
 	doc, err := document(name, b)
 	if err != nil {
 		return nil, err
+	}
+	if d.use(fsys, doc); len(d.errs) > 0 {
+		return nil, d.join()
 	}
 	var s Spec
 	d.decode(doc, "", reflect.ValueOf(&s).Elem(), 0)
@@ -59,6 +72,9 @@ var yamlLine = regexp.MustCompile(`line (\d+): `)
 
 // document is the one document of a YAML file.
 func document(name string, b []byte) (*yaml.Node, error) {
+	if len(b) > maxSpecBytes {
+		return nil, &SpecError{File: name, Line: 1, Msg: fmt.Sprintf("larger than %d bytes", maxSpecBytes), Fix: "a specification is a page of text"}
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	var doc, more yaml.Node
 	switch err := dec.Decode(&doc); {
@@ -80,10 +96,18 @@ func document(name string, b []byte) (*yaml.Node, error) {
 	return doc.Content[0], nil
 }
 
-// join gives the errors in the order of their lines.
+// join gives the errors in the order of their lines, those of the
+// specification itself first.
 func (d *decoder) join() error {
 	slices.SortStableFunc(d.errs, func(a, b error) int {
-		return cmp.Compare(a.(*SpecError).Line, b.(*SpecError).Line)
+		x, y := a.(*SpecError), b.(*SpecError)
+		other := func(e *SpecError) string {
+			if e.File == d.files[0] {
+				return ""
+			}
+			return e.File
+		}
+		return cmp.Or(cmp.Compare(other(x), other(y)), cmp.Compare(x.Line, y.Line))
 	})
 	return errors.Join(d.errs...)
 }

@@ -172,7 +172,7 @@ func specErrors(err error) []*SpecError {
 }
 
 func TestLoadSpec(t *testing.T) {
-	s, err := parseSpec("x.yaml", []byte(goodSpec))
+	s, err := parseSpec(fstest.MapFS{}, "x.yaml", []byte(goodSpec))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestLoadSpec(t *testing.T) {
 	if s.Platform != "linux/amd64" || s.Profile != "openssf" || s.Image.Workload[0].Exit != 3 {
 		t.Errorf("defaults or values: %+v", s)
 	}
-	again, err := parseSpec("y.yaml", []byte(goodSpec))
+	again, err := parseSpec(fstest.MapFS{}, "y.yaml", []byte(goodSpec))
 	if err != nil || again.Digest() != s.Digest() {
 		t.Errorf("the same text has digests %s and %s (%v)", s.Digest(), again.Digest(), err)
 	}
@@ -214,7 +214,7 @@ func TestLoadSpecBounds(t *testing.T) {
 		"scalar":  "hello",
 		"list":    "[]",
 	} {
-		if _, err := parseSpec("x.yaml", []byte(text)); err == nil {
+		if _, err := parseSpec(fstest.MapFS{}, "x.yaml", []byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)
 		} else if len(specErrors(err)) == 0 {
 			t.Errorf("%s: %v is no *SpecError", name, err)
@@ -229,8 +229,11 @@ func FuzzLoadSpec(f *testing.F) {
 	}
 	f.Add("a: &a [*a]")
 	f.Add("? [x]\n: y")
+	spec, lib := split(f)
+	f.Add(spec)
+	files := fstest.MapFS{"parts/lib.yaml": {Data: []byte(lib)}}
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := parseSpec("x.yaml", []byte(text))
+		s, err := parseSpec(files, "x.yaml", []byte(text))
 		if err != nil {
 			if len(specErrors(err)) == 0 {
 				t.Fatalf("%v is no *SpecError", err)
