@@ -91,7 +91,7 @@ func TestRange(t *testing.T) {
 		{"3.0.22", ev("i", "unknown", "f", "3.0.22", "i", "4.0", "f", "4.1"), undecided},
 		{"4.0.5", ev("i", "unknown", "f", "3.0.22", "i", "4.0", "f", "4.1"), inside},
 	} {
-		if got := (Range{Type: "SEMVER", Events: c.events}).eval(c.version, ""); got != c.want {
+		if got := placed(Range{Type: "SEMVER", Events: c.events}, c.version, ""); got != c.want {
 			t.Errorf("%s in %v = %v, want %v", c.version, Range{Events: c.events}, got, c.want)
 		}
 	}
@@ -338,8 +338,8 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, a := range advs {
 			for _, g := range a.Ranges {
-				g.eval("1.2.3", "")
-				g.eval("1.2.3-r4", "Alpine:v3.18")
+				placed(g, "1.2.3", "")
+				placed(g, "1.2.3-r4", "Alpine:v3.18")
 			}
 		}
 	})
@@ -390,7 +390,7 @@ func TestQuickstartAdvisories(t *testing.T) {
 
 func TestFourthFieldIsUndecided(t *testing.T) {
 	r := Range{Type: "SEMVER", Events: []Event{{Introduced: "1.2.3"}, {Fixed: "1.2.4"}}}
-	if got := r.eval("1.2.3.1", ""); got == outside {
+	if got := placed(r, "1.2.3.1", ""); got == outside {
 		t.Errorf("eval(1.2.3.1) in [1.2.3, 1.2.4) = outside, want a candidate")
 	}
 }

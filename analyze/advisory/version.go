@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/osv-scalibr/semantic"
 )
@@ -31,26 +32,6 @@ type bound struct {
 	fuzzy   bool // only its numbers are known
 }
 
-// bound parses an end of a range.
-func (o order) bound(s string) (bound, bool) {
-	if o.plain {
-		if n, ok := numbers(s); ok {
-			return bound{text: s, numbers: n}, true
-		}
-	}
-	if v, ok := o.parse(s); ok {
-		return bound{v: v, text: s}, true
-	}
-	if o.plain {
-		if m := lettered.FindStringSubmatch(s); m != nil {
-			if n, ok := numbers(m[1]); ok {
-				return bound{text: m[1], numbers: n, fuzzy: true}, true
-			}
-		}
-	}
-	return bound{}, false
-}
-
 // numbers are those of a version that is nothing else.
 func numbers(s string) (n [3]uint64, ok bool) {
 	s = strings.TrimPrefix(s, "v")
@@ -70,51 +51,110 @@ func numbers(s string) (n [3]uint64, ok bool) {
 }
 
 // order of two bounds by themselves.
-func (b bound) order(c bound) (int, bool) {
+func (b bound) order(c bound, o *Orders) (int, bool) {
 	if b.v == nil && c.v == nil {
 		return slices.Compare(b.numbers[:], c.numbers[:]), true
 	}
 	x, y := b.v, c.v
 	if x == nil {
-		x = semantic.ParseSemverVersion(b.text)
+		x = o.parse("", b.text)
 	}
 	if y == nil {
-		y = semantic.ParseSemverVersion(c.text)
+		y = o.parse("", c.text)
+	}
+	if x == nil || y == nil {
+		return 0, false
 	}
 	n, err := x.Compare(y)
 	return n, err == nil
 }
 
 // compare places a version against the bound; not ok where that is not known.
-func (b bound) compare(v bound) (c int, ok bool) {
-	c, ok = v.order(b)
+func (b bound) compare(v bound, o *Orders) (c int, ok bool) {
+	c, ok = v.order(b, o)
 	return c, ok && !(b.fuzzy && c == 0)
 }
 
-// order compares versions of one kind of range.
-type order struct {
-	plain bool // numbers in upstream's own counting
-	parse func(string) (semantic.Version, bool)
+// orderOf is the order of a range's versions: an ecosystem's, or "" for
+// upstream's own numbering. A range of type ECOSYSTEM in upstream's own
+// numbering is ordered like SEMVER.
+func orderOf(typ, ecosystem string) string {
+	if typ == "ECOSYSTEM" && !upstreamEcosystem(ecosystem) {
+		return ecosystem
+	}
+	return ""
 }
 
-// orderOf is the order of a range's versions. A range of type ECOSYSTEM in
-// upstream's own numbering is ordered like SEMVER.
-func orderOf(typ, ecosystem string) order {
-	if typ == "ECOSYSTEM" && !upstreamEcosystem(ecosystem) {
-		return order{false, func(s string) (semantic.Version, bool) {
-			if strings.ContainsAny(s, " \t\n()") {
-				return nil, false
-			}
-			v, err := semantic.Parse(s, ecosystem)
-			return v, err == nil
-		}}
+// Orders parses versions once and remembers them, so that many tests may ask
+// about the same ones. The zero value is ready, nil remembers nothing; one may
+// be used from several goroutines.
+type Orders struct {
+	mu     sync.RWMutex
+	parsed map[orderKey]semantic.Version // nil for what is not a version
+}
+
+type orderKey struct{ order, version string }
+
+// maxParsed bounds what is remembered; then all of it is forgotten.
+const maxParsed = 1 << 20
+
+// parse is a version in an order; nil for what is none.
+func (o *Orders) parse(order, version string) semantic.Version {
+	if o == nil {
+		return parseVersion(order, version)
 	}
-	return order{true, func(s string) (semantic.Version, bool) {
-		if !plain.MatchString(s) {
-			return nil, false
+	k := orderKey{order, version}
+	o.mu.RLock()
+	v, ok := o.parsed[k]
+	o.mu.RUnlock()
+	if ok {
+		return v
+	}
+	v = parseVersion(order, version)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.parsed == nil || len(o.parsed) >= maxParsed {
+		o.parsed = map[orderKey]semantic.Version{}
+	}
+	o.parsed[orderKey{strings.Clone(order), strings.Clone(version)}] = v
+	return v
+}
+
+func parseVersion(order, version string) semantic.Version {
+	if order == "" {
+		if !plain.MatchString(version) {
+			return nil
 		}
-		return semantic.ParseSemverVersion(s), true
-	}}
+		return semantic.ParseSemverVersion(version)
+	}
+	if strings.ContainsAny(version, " \t\n()") {
+		return nil
+	}
+	v, err := semantic.Parse(version, order)
+	if err != nil {
+		return nil
+	}
+	return v
+}
+
+// bound parses a version or an end of a range.
+func (o *Orders) bound(order, s string) (bound, bool) {
+	if order == "" {
+		if n, ok := numbers(s); ok {
+			return bound{text: s, numbers: n}, true
+		}
+	}
+	if v := o.parse(order, s); v != nil {
+		return bound{v: v, text: s}, true
+	}
+	if order == "" {
+		if m := lettered.FindStringSubmatch(s); m != nil {
+			if n, ok := numbers(m[1]); ok {
+				return bound{text: m[1], numbers: n, fuzzy: true}, true
+			}
+		}
+	}
+	return bound{}, false
 }
 
 // verdict of a version against ranges: the zero value cannot decide, which
@@ -126,106 +166,6 @@ const (
 	inside
 	outside
 )
-
-// eval places version in one range of versions. It follows the OSV schema's
-// evaluation but needs no sorting, because the comparators of some ecosystems
-// are not transitive: the version is inside when some introduced event is at
-// or below it with no fixed event in between and no last_affected event
-// before it. Limits are ignored, which can only widen the range.
-//
-// A bound that is not a version ("unknown", "1.2.6 (commits after 1.2.5)")
-// counts in the direction that keeps the candidate: an upper bound as absent,
-// the lower bound of a plain introduced–fixed pair as the beginning, any other
-// as undecided.
-func (r Range) eval(version, ecosystem string) verdict {
-	ord := orderOf(r.Type, ecosystem)
-	v, ok := ord.bound(version)
-	if !ok || v.fuzzy {
-		return undecided
-	}
-	var (
-		lower, fixed, last []bound
-		beginning          bool
-		introduced, upper  int
-		unclear            bool
-	)
-	for _, e := range r.Events {
-		switch {
-		case e.Introduced == "0":
-			introduced++
-			beginning = true
-		case e.Introduced != "":
-			introduced++
-			if x, ok := ord.bound(e.Introduced); ok {
-				lower = append(lower, x)
-			} else {
-				unclear = true
-			}
-		case e.Fixed != "":
-			upper++
-			if x, ok := ord.bound(e.Fixed); ok {
-				fixed = append(fixed, x)
-			}
-		case e.LastAffected != "":
-			upper++
-			if x, ok := ord.bound(e.LastAffected); ok {
-				last = append(last, x)
-			}
-		}
-	}
-	if introduced == 0 {
-		return undecided
-	}
-	if unclear && introduced == 1 && upper <= 1 {
-		beginning, unclear = true, false
-	}
-	open := func(begin *bound) bool { // begin is nil for the beginning
-		for _, f := range fixed {
-			if within(begin, f, v, true, introduced == 1) {
-				return false
-			}
-		}
-		for _, l := range last {
-			if within(begin, l, v, false, introduced == 1) {
-				return false
-			}
-		}
-		return true
-	}
-	if beginning && open(nil) {
-		return inside
-	}
-	for _, b := range lower {
-		c, ok := b.compare(v)
-		if !ok {
-			return undecided
-		}
-		if c >= 0 && open(&b) {
-			return inside
-		}
-	}
-	if unclear {
-		return undecided
-	}
-	return outside
-}
-
-// within reports whether the upper bound x closes, for v, a range that begins
-// at begin: begin < x ≤ v for a fixed event, begin ≤ x < v for last_affected.
-// A comparison that fails closes nothing. A bound with the numbers of the
-// beginning and letters behind them closes the range when that has only the
-// one beginning (sole), whose end it then is.
-func within(begin *bound, x, v bound, fixed, sole bool) bool {
-	c, ok := x.compare(v)
-	if !ok || c < 0 || (!fixed && c == 0) {
-		return false
-	}
-	if begin == nil {
-		return true
-	}
-	c, ok = x.order(*begin)
-	return ok && (c > 0 || (!fixed && c == 0) || c == 0 && x.fuzzy && sole)
-}
 
 // group is one affected entry of one record: what it says of versions.
 type group struct {
@@ -239,41 +179,27 @@ type group struct {
 
 // eval is the verdict of the whole entry, with what it rests on.
 func (g group) eval(version string) (verdict, string) {
-	ordered, out := 0, 0
-	for _, r := range g.ranges {
-		if r.Type == "GIT" {
-			continue
-		}
-		ordered++
-		switch r.eval(version, g.ecosystem) {
-		case inside:
-			return inside, "inside " + r.String()
-		case outside:
-			out++
-		}
-	}
-	spelled := true
-	for _, s := range g.versions {
-		if s == version || strings.TrimPrefix(s, "v") == strings.TrimPrefix(version, "v") {
-			return inside, "listed by " + g.id
-		}
-		spelled = spelled && plain.MatchString(s)
-	}
+	t := newTest(nil, g)
+	v, why := t.place(version)
 	switch {
+	case v == inside && why.listed:
+		return v, "listed by " + g.id
+	case v == inside:
+		return v, "inside " + t.spans[why.span].source.String()
 	case g.none:
-		return outside, g.id + " lists nothing as affected"
+		return v, g.id + " lists nothing as affected"
 	case g.open:
-		return undecided, g.id + " leaves open what it does not list"
-	case ordered > 0 && out == ordered && len(g.versions) > 0 && !plain.MatchString(version):
-		return undecided, g.id + " lists versions that may be spelt otherwise"
-	case ordered > 0 && out == ordered:
-		return outside, "outside every range of " + g.id + ": " + rangesString(g.ranges)
-	case ordered > 0:
-		return undecided, "a range of " + g.id + " does not order this version: " + rangesString(g.ranges)
-	case len(g.ranges) == 0 && len(g.versions) > 0 && spelled && plain.MatchString(version):
-		return outside, "not among the versions that " + g.id + " lists"
+		return v, g.id + " leaves open what it does not list"
+	case v == outside && len(t.spans) > 0:
+		return v, "outside every range of " + g.id + ": " + rangesString(g.ranges)
+	case v == outside:
+		return v, "not among the versions that " + g.id + " lists"
+	case why.respelt:
+		return v, g.id + " lists versions that may be spelt otherwise"
+	case len(t.spans) > 0:
+		return v, "a range of " + g.id + " does not order this version: " + rangesString(g.ranges)
 	}
-	return undecided, g.id + " has no range of versions, only commits or tags"
+	return v, g.id + " has no range of versions, only commits or tags"
 }
 
 func (r Range) String() string {
@@ -309,9 +235,8 @@ func rangesString(rs []Range) string {
 // FixedAfter is the least version that the advisory names as fixed and that is
 // above version, or "" when it names none that can be ordered.
 func (a *Advisory) FixedAfter(version string) string {
-	ord := orderOf("SEMVER", "")
-	v, ok := ord.parse(version)
-	if !ok {
+	v := parseVersion("", version)
+	if v == nil {
 		return ""
 	}
 	best := ""
@@ -320,8 +245,8 @@ func (a *Advisory) FixedAfter(version string) string {
 			continue
 		}
 		for _, e := range r.Events {
-			x, ok := ord.parse(e.Fixed)
-			if !ok {
+			x := parseVersion("", e.Fixed)
+			if x == nil {
 				continue
 			}
 			if c, err := x.Compare(v); err != nil || c <= 0 {
