@@ -43,7 +43,10 @@ func (e *ContradictionError) Error() string {
 
 // Decide is the decision table: the first complete negative proof of D2 to D8
 // wins, anything else is D9, affected. An Unknown premise, a failed layer, or
-// a layer that answered twice completes no proof. The error, if any, is a
+// a layer that answered twice completes no proof. D2, D5, D6 and D7 are about the
+// whole image and want every layer that was run to have run well: one that
+// failed might have contradicted them, layer 3 by what it would have observed. A map to code is one of a version: where the
+// component's is not known, the map proves nothing. The error, if any, is a
 // [*ContradictionError], and then there is no decision.
 func Decide(f *analyze.Finding, c Context) (Decision, error) {
 	if f.Advisory == nil {
@@ -85,9 +88,10 @@ func (p *proof) decide(d *Decision) (used []string) {
 		d.Rule, d.Status, d.Justification, d.Reason = rule, govex.StatusNotAffected, j, reason
 		return layers
 	}
-	reviewed := p.m.Completeness == advisory.Reviewed
+	reviewed := p.m.Completeness == advisory.Reviewed && versioned(p.f.Version)
+	blind := p.failed() != ""
 
-	if p.unlinked() {
+	if p.unlinked() && !blind {
 		return not("D2", govex.ComponentNotPresent,
 			fmt.Sprintf("no shipped file was linked from anything of %s: %s", p.f.Component, p.binary.Reason), analyze.LayerBinary)
 	}
@@ -101,16 +105,16 @@ func (p *proof) decide(d *Decision) (used []string) {
 			d.Quote = c.Quote
 			return not("D4", govex.VulnerableCodeNotPresent, "a condition of the flaw is false in this build: "+why, p.answering(c)...)
 		}
-		if c, why := p.condition(p.useLeaf); c != nil {
+		if c, why := p.condition(p.useLeaf); c != nil && !blind {
 			d.Quote = c.Quote
 			return not("D5", govex.VulnerableCodeNotInExecutePath, "what the flaw needs is not used by anything in the image: "+why, p.answering(c)...)
 		}
 	}
 	gone, dead := p.notLinked(), p.notLive()
 	switch {
-	case reviewed && gone:
+	case reviewed && gone && !blind:
 		return not("D6", govex.VulnerableCodeNotPresent, "no shipped object holds code of "+p.functions()+": "+p.binary.Reason, analyze.LayerBinary)
-	case reviewed && dead:
+	case reviewed && dead && !blind:
 		return not("D7", govex.VulnerableCodeNotInExecutePath, "nothing in the image refers to "+p.functions()+": "+p.usage.Reason, analyze.LayerUsage)
 	case p.m.Completeness == advisory.Derived && (gone || dead):
 		d.Rule, d.Status = "D8", govex.StatusUnderInvestigation

@@ -21,6 +21,7 @@ type proof struct {
 	ast, binary, usage analyze.Evidence
 	evidence           []analyze.Evidence // usable, layer 3 left out
 	seen               map[string]bool    // names that layer 3 saw running
+	blind              string             // why layer 3 could not look
 }
 
 func newProof(f *analyze.Finding) *proof {
@@ -34,6 +35,9 @@ func newProof(f *analyze.Finding) *proof {
 	for _, e := range f.Evidence {
 		if e.Layer != analyze.LayerReach {
 			continue
+		}
+		if e.Error != "" {
+			p.blind = e.Error
 		}
 		for _, fn := range e.Functions {
 			if fn.Verdict == analyze.Present {
@@ -77,6 +81,19 @@ func (p *proof) sole(layer string) analyze.Evidence {
 		return analyze.Evidence{Layer: layer, Reason: "the layer answered more than once", Error: "the layer answered more than once"}
 	}
 	return unknown
+}
+
+// failed says which layer was run and failed, or answered twice.
+func (p *proof) failed() string {
+	for _, e := range []analyze.Evidence{p.ast, p.binary, p.usage} {
+		if e.Error != "" {
+			return e.Layer + ": " + e.Reason
+		}
+	}
+	if p.blind != "" {
+		return "reach: what runs could not be observed: " + p.blind
+	}
+	return ""
 }
 
 // unlinked is D2's proof: nothing of the component in any shipped file.
@@ -236,6 +253,10 @@ func sorted(set map[string]bool) []string {
 	return out
 }
 
+// versioned reports whether a version names a release: "", "unknown" and
+// "main" do not.
+func versioned(v string) bool { return strings.ContainsAny(v, "0123456789") }
+
 // functions are the mapped functions in words.
 func (p *proof) functions() string {
 	const most = 4
@@ -255,16 +276,16 @@ func (p *proof) whyAffected() string {
 	switch reached := p.reached(); {
 	case len(reached) > 0:
 		return strings.Join(reached, ", ") + " was observed running in the image's workload"
+	case !versioned(p.f.Version):
+		return "the version of the component is not known, and a map to code is one of a version"
 	case p.m.Completeness != advisory.Reviewed && p.m.Completeness != advisory.Derived, len(p.m.Functions) == 0 && len(p.m.Conditions) == 0:
 		return "the advisory has no map to code, so that nothing can be proved about it"
 	case holds(p.usage):
 		return p.functions() + " is in the image and can be reached: " + p.usage.Reason
 	case holds(p.binary):
 		return p.functions() + " is in the image: " + p.binary.Reason
-	case p.binary.Error != "":
-		return "no proof of absence: binary: " + p.binary.Reason
-	case p.usage.Error != "":
-		return "no proof of absence: usage: " + p.usage.Reason
+	case p.failed() != "":
+		return "no proof of absence: " + p.failed()
 	}
 	return "no proof of absence: " + strings.Join([]string{"binary: " + p.binary.Reason, "usage: " + p.usage.Reason}, "; ")
 }

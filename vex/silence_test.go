@@ -124,11 +124,12 @@ func proved(f *analyze.Finding) map[string]bool {
 	b, _ := one(analyze.LayerBinary)
 	u, _ := one(analyze.LayerUsage)
 	reviewed := m.Completeness == advisory.Reviewed
+	looked := !slices.ContainsFunc(f.Evidence, func(e analyze.Evidence) bool { return e.Error != "" })
 	out := map[string]bool{
-		"D2": b.Linked == absent,
+		"D2": looked && b.Linked == absent,
 		"D3": reviewed && len(m.Fixes) > 0 && a.Fixed == present,
-		"D6": reviewed && all(b),
-		"D7": reviewed && all(u) && u.Closed == present,
+		"D6": looked && reviewed && all(b),
+		"D7": looked && reviewed && all(u) && u.Closed == present,
 	}
 	said := func(leaf advisory.Condition) (yes, no bool) {
 		for _, e := range []analyze.Evidence{a, b, u} {
@@ -146,6 +147,9 @@ func proved(f *analyze.Finding) map[string]bool {
 			continue
 		}
 		for rule, build := range map[string]bool{"D4": true, "D5": false} {
+			if rule == "D5" && !looked {
+				continue
+			}
 			var free []string
 			fixed := map[string]bool{}
 			analyze.Leaves(c, func(l advisory.Condition) {

@@ -214,6 +214,9 @@ func (w *World) objects(p *Program, debug fs.FS) {
 		if u, ok := w.units[unitKey{in.Origin, in.Digest}]; ok {
 			o.Unit = &u
 		}
+		if in.Origin != compile.OriginToolchain && w.components[in.Origin] == nil {
+			w.gap("%s: %s comes from %q, which is no component of the record", p.Path, o.Name(), in.Origin)
+		}
 		b, err := object(debug, in, archives)
 		if err == nil && !isShared(b) {
 			o.Object, err = objfile.ReadObject(b)

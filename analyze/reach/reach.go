@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -74,12 +73,16 @@ type site struct {
 }
 
 func (o *Observer) examine(ctx context.Context, s *analyze.Subject, cands []analyze.Candidate) ([]analyze.Evidence, error) {
+	if len(o.runs) == 0 { // there is nothing to look at, which is no failure to look
+		out := make([]analyze.Evidence, len(cands))
+		for i := range out {
+			out[i] = analyze.Evidence{Layer: analyze.LayerReach, Reason: "the image declares no workload"}
+		}
+		return out, ctx.Err()
+	}
 	w, err := o.index.Load(ctx, s)
 	if err != nil {
 		return nil, err
-	}
-	if len(o.runs) == 0 {
-		return nil, errors.New("reach: the image declares no workload")
 	}
 	sites := map[site]bool{} // → observed
 	entries := map[site]string{}

@@ -113,7 +113,8 @@ func TestLayerFails(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want an error that names the run", r.Name, ev, err)
 		}
 	}
-	if _, err := reach.New(nil, nil, reach.Options{}).Layer().Examine(t.Context(), s, candidates("never")); err == nil {
-		t.Error("no workload is no error")
+	ev, err := reach.New(nil, nil, reach.Options{}).Layer().Examine(t.Context(), s, candidates("never"))
+	if err != nil || len(ev) != 1 || ev[0].Verdict != analyze.Unknown || ev[0].Reason == "" || len(ev[0].Functions) != 0 {
+		t.Errorf("without a workload: %+v, %v; want unknown, with the reason", ev, err)
 	}
 }
