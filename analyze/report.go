@@ -156,7 +156,34 @@ type Report struct {
 	Excluded   []Exclusion  `json:"excluded"`   // sorted alike
 	Protection []Protection `json:"protection"` // per ELF file of the image, sorted by path
 	Coverage   Coverage     `json:"coverage"`
-	Tests      []TestResult `json:"tests"` // sorted by id
+	Tests      []TestResult `json:"tests"`           // sorted by id
+	Scans      []Scan       `json:"scans,omitempty"` // sorted by component
+}
+
+// Scan is what the rules of layer 1 found in the source of one component. It
+// is advice: no verdict rests on it, and what it does not name may be there
+// all the same.
+type Scan struct {
+	Component string     `json:"component"`
+	Rules     int        `json:"rules"`             // that were asked
+	Units     int        `json:"units"`             // that were checked
+	Skipped   []string   `json:"skipped,omitempty"` // units that were not, each with the reason; sorted
+	Found     []Weakness `json:"found,omitempty"`   // by file and line
+	// How many of either were left out to keep the report bounded. The most
+	// severe are kept.
+	MoreSkipped int `json:"moreSkipped,omitempty"`
+	MoreFound   int `json:"moreFound,omitempty"`
+}
+
+// Weakness is one finding of a rule.
+type Weakness struct {
+	Rule     string `json:"rule"`
+	CWE      int    `json:"cwe"`
+	Severity string `json:"severity"` // low, medium, high
+	Message  string `json:"message"`
+	File     string `json:"file"` // in the upstream tree
+	Line     int    `json:"line"`
+	Function string `json:"function,omitempty"`
 }
 
 // Database identifies the advisories that were used.

@@ -24,6 +24,7 @@ type Options struct {
 	Tests      func() []TestResult
 	Protection func() []Protection
 	Coverage   func() Coverage
+	Scans      func() []Scan
 }
 
 // Run matches the image's components against the advisories and has every
@@ -105,6 +106,10 @@ func Run(ctx context.Context, s *Subject, db *advisory.DB, layers []Layer, opts 
 	}
 	if opts.Coverage != nil {
 		rep.Coverage = opts.Coverage()
+	}
+	if opts.Scans != nil {
+		rep.Scans = opts.Scans()
+		slices.SortStableFunc(rep.Scans, func(a, b Scan) int { return cmp.Compare(a.Component, b.Component) })
 	}
 	rep.Finished = clock()
 	return rep, nil

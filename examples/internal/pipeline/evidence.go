@@ -17,6 +17,7 @@ import (
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cleanstart/cleanstart/analyze"
 	"github.com/cleanstart/cleanstart/analyze/advisory"
@@ -95,6 +96,10 @@ func (w *Workshop) Judge(ctx context.Context, img *compile.Image, advisories fs.
 		return nil, err
 	}
 	task := w.board.Start("analyze")
+	var scans []analyze.Scan // beside the layers, which wait for the workload
+	scanning, sctx := errgroup.WithContext(ctx)
+	scanning.Go(func() (err error) { scans, err = w.scans(sctx, subject); return err })
+	defer scanning.Wait()      // on every way out, before the subject is removed
 	index := new(binary.Index) // debug information is read once for all layers
 	protection, err := binary.Protect(ctx, index, subject)
 	if err != nil {
@@ -107,7 +112,11 @@ func (w *Workshop) Judge(ctx context.Context, img *compile.Image, advisories fs.
 		Clock:      func() time.Time { return time.Now().UTC() },
 		Protection: func() []analyze.Protection { return protection },
 		Coverage:   observer.Coverage,
+		Scans:      func() []analyze.Scan { scanning.Wait(); return scans }, // before the suite, which measures time
 	})
+	if err == nil {
+		err = scanning.Wait()
+	}
 	if err != nil {
 		task.Fail()
 		return nil, err

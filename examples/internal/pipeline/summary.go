@@ -15,6 +15,10 @@ func Summary(w io.Writer, j *Judged, out string) {
 		fmt.Fprintf(w, "layer      %s  %s, %d file(s), %d bytes\n", short(l.Digest), l.Component, len(l.Files), l.Size)
 	}
 	fmt.Fprintf(w, "tests      %d run, %d failed\n", len(j.Report.Tests), len(j.Failures()))
+	for _, scan := range j.Report.Scans {
+		fmt.Fprintf(w, "source     %s: %d rules over %d units, %d finding(s), %d unit(s) not read\n", scan.Component, scan.Rules,
+			scan.Units, len(scan.Found)+scan.MoreFound, len(scan.Skipped)+scan.MoreSkipped)
+	}
 	silenced := j.Count("not_affected", "fixed")
 	fmt.Fprintf(w, "advisories %d read, %d outside upstream's range, %d match by version\n",
 		j.Report.Advisories.Records, len(j.Report.Excluded), len(j.Decisions))
