@@ -67,6 +67,7 @@ type imported struct {
 }
 
 type osv struct {
+	DataType  string   `json:"dataType"`
 	ID        string   `json:"id"`
 	Aliases   []string `json:"aliases"`
 	Withdrawn string   `json:"withdrawn"`
@@ -129,6 +130,9 @@ func (db *DB) add(b []byte) error {
 	var r osv
 	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&r); err != nil {
 		return err
+	}
+	if r.DataType == "CVE_RECORD" {
+		return nil // of the CVE list, which names no symbol
 	}
 	if r.ID == "" {
 		return errors.New("a record without id")

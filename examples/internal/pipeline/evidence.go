@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -12,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"github.com/cleanstart/cleanstart/analyze/advisory"
 	"github.com/cleanstart/cleanstart/analyze/ast"
 	"github.com/cleanstart/cleanstart/analyze/binary"
+	"github.com/cleanstart/cleanstart/analyze/golang"
 	"github.com/cleanstart/cleanstart/analyze/reach"
 	"github.com/cleanstart/cleanstart/analyze/suite"
 	"github.com/cleanstart/cleanstart/analyze/usage"
@@ -121,6 +124,10 @@ func (w *Workshop) Judge(ctx context.Context, img *compile.Image, advisories fs.
 		task.Fail()
 		return nil, err
 	}
+	if err := w.goPrograms(ctx, subject, advisories, rep); err != nil {
+		task.Fail()
+		return nil, err
+	}
 	task.Done("%d candidates, %d outside upstream's range", len(rep.Findings), len(rep.Excluded))
 
 	task = w.board.Start("test")
@@ -136,6 +143,27 @@ func (w *Workshop) Judge(ctx context.Context, img *compile.Image, advisories fs.
 		return nil, err
 	}
 	return j, nil
+}
+
+// goPrograms adds what the modules of the image's Go programs have. The records
+// are those of the Go vulnerability database among the advisories.
+func (w *Workshop) goPrograms(ctx context.Context, s *analyze.Subject, advisories fs.FS, rep *analyze.Report) error {
+	programs, err := golang.Programs(ctx, s, new(golang.DB))
+	if err != nil || len(programs) == 0 {
+		return err
+	}
+	db, err := golang.Load(advisories)
+	if err != nil {
+		return err
+	}
+	if programs, err = golang.Programs(ctx, s, db); err != nil {
+		return err
+	}
+	rep.Findings = append(rep.Findings, db.Findings(programs)...)
+	slices.SortStableFunc(rep.Findings, func(a, b analyze.Finding) int {
+		return cmp.Or(cmp.Compare(a.Component, b.Component), cmp.Compare(a.Advisory.ID, b.Advisory.ID))
+	})
+	return nil
 }
 
 // Failures are the tests that keep the image from release.
