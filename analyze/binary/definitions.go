@@ -41,6 +41,7 @@ func Definitions(src []byte) []Definition {
 		if body < 0 {
 			continue
 		}
+		t = toks[declarator(toks, i, body)]
 		d := Definition{Name: t.text, First: t.line, Last: closing(toks, body, lx.line)}
 		h := sha256.New()
 		for ; i < len(toks) && toks[i].line <= d.Last; i++ {
@@ -52,4 +53,27 @@ func Definitions(src []byte) []Definition {
 		out = append(out, d)
 	}
 	return out
+}
+
+// declarator is where the name of the function stands whose body comes behind
+// a word and parentheses: the word itself, one in parentheses, (name)(…), or a
+// later one, where the word is an attribute or a macro of its own.
+func declarator(toks []token, i, body int) int {
+	word := func(k int) bool { return toks[k].kind == ident && toks[k+1].text == "(" }
+	if i+4 < body && toks[i+2].kind == ident && toks[i+3].text == ")" && toks[i+4].text == "(" && word(i) {
+		return i + 2
+	}
+	name := i
+	for k := i + 1; k+1 < body; k++ {
+		if toks[k].text == "(" {
+			if k = balanced(toks, k) - 1; k < 0 {
+				break
+			}
+			continue
+		}
+		if word(k) && toks[k-1].text != ")" && bodyAfter(toks, k+1) == body {
+			name = k
+		}
+	}
+	return name
 }
