@@ -16,4 +16,11 @@
 // program, a symbol is reached when the linker kept it or it was inlined into
 // what was kept. A program without symbol table hides what was inlined, so
 // that every symbol of its modules counts as reached.
+//
+// # In a report
+//
+// [Programs] finds the Go programs of an image, and [DB.Findings] lays out what
+// both modes say of their modules as findings, with the evidence of layers 2
+// and 4, so that the one decision table of package vex decides them too. A
+// module whose version is not known is affected.
 package golang
