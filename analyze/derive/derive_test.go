@@ -282,3 +282,23 @@ func FuzzParseDiff(f *testing.F) {
 		}
 	})
 }
+
+// A later commit on the same function counts with all that it changes; one on
+// another function of the same file does not.
+func TestUnionOfSameFunction(t *testing.T) {
+	one := func(name string, n int) string { return fmt.Sprintf("int %s(int x)\n{\n  return x + %d;\n}\n", name, n) }
+	f := newFixture(t)
+	f.commit("release", map[string]string{"a.c": one("f", 0) + "\n\n\n" + one("near", 0), "b.c": one("g", 0)})
+	f.git("tag", "v1")
+	cited := f.commit("fix", map[string]string{"a.c": one("f", 1) + "\n\n\n" + one("near", 0)})
+	f.commit("unrelated", map[string]string{"a.c": one("f", 1) + "\n\n\n" + one("near", 1)})
+	f.commit("the fix was too little", map[string]string{"a.c": one("f", 2) + "\n\n\n" + one("near", 1), "b.c": one("g", 1)})
+	f.git("tag", "v2")
+	r, err := f.derive(Request{Fixes: []string{cited}, Until: "v2", Version: "v1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := names(r.Functions); got != "a.c:f b.c:g" || len(r.Commits) != 2 || r.Commits[1].Why != "changes f of a.c" {
+		t.Errorf("%s by %+v", got, r.Commits)
+	}
+}
