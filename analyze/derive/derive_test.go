@@ -286,7 +286,9 @@ func FuzzParseDiff(f *testing.F) {
 // A later commit on the same function counts with all that it changes; one on
 // another function of the same file does not.
 func TestUnionOfSameFunction(t *testing.T) {
-	one := func(name string, n int) string { return fmt.Sprintf("int %s(int x)\n{\n  return x + %d;\n}\n", name, n) }
+	one := func(name string, n int) string {
+		return fmt.Sprintf("int %s(int x)\n{\n  return x + %d;\n}\n", name, n)
+	}
 	f := newFixture(t)
 	f.commit("release", map[string]string{"a.c": one("f", 0) + "\n\n\n" + one("near", 0), "b.c": one("g", 0)})
 	f.git("tag", "v1")
