@@ -32,8 +32,24 @@
 // incomplete. An advisory without a fix stays open against its deadline and
 // is reported as such; silence is never an answer.
 //
+// # As a service
+//
+// [Service] is the same loop as a durable workflow. A turn finds what is
+// affected and queues assessments, builds and releases; workers carry them out
+// stage by stage through a [Pipeline] that the embedder supplies. Jobs, ledger,
+// portfolio and cursors are in one [queue.Store]: what changes and the entry
+// that says so are one transaction, so that a process that is killed anywhere
+// goes on with the stage that was not finished. Package embedded is a store in
+// one file. Releases that exchange the same components share one build.
+//
+// An image leaves only with all 78 tests passed, after another look at the
+// newest records, and only onto the digest that it was planned for. What fails
+// keeps the old image and opens an incident. People pause, approve, retry and
+// cancel by [Service.Order]. [Service.Admit] says, whenever it is asked, whether
+// an image may be used; [PullGate] asks it for a registry.
+//
 // # What is not done yet
 //
-// Pulling an image whose deadline has passed, queues across machines, and
-// priorities by exploitation. The deadline is computed, written and reported.
+// A dashboard, jobs and ledger in PostgreSQL, and moving the tag of an image
+// whose deadline has passed: it is flagged, and [PullGate] refuses it.
 package monitor
