@@ -2,7 +2,6 @@ package attest
 
 import (
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/google/licensecheck"
 
 	"github.com/cleanstart/cleanstart/compile"
+	"github.com/cleanstart/cleanstart/internal/bounded"
 )
 
 const (
@@ -68,7 +68,7 @@ func concludeLicence(img *compile.Image, rec *compile.ComponentRecord) (licence,
 		if !d.Type().IsRegular() {
 			return nil
 		}
-		b, err := readBounded(part, name, maxLicence)
+		b, err := bounded.ReadFile(part, name, maxLicence)
 		if err != nil {
 			return err
 		}
@@ -80,22 +80,6 @@ func concludeLicence(img *compile.Image, rec *compile.ComponentRecord) (licence,
 	}
 	l.conclude()
 	return l, nil
-}
-
-func readBounded(fsys fs.FS, name string, limit int64) ([]byte, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s is larger than %d bytes", name, limit)
-	}
-	return b, nil
 }
 
 // scanLicence matches one text against the known licences.

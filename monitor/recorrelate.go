@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cleanstart/cleanstart/analyze/advisory"
 	"github.com/cleanstart/cleanstart/monitor/inventory"
 )
 
@@ -72,7 +73,7 @@ func (r *Recorrelation) run(ctx context.Context) (uint64, error) {
 	}
 	next, stop := iter.Pull2(r.Rules(pos.Next))
 	defer stop()
-	orders := &Orders{}
+	orders := &advisory.Orders{}
 	for !pos.Done {
 		rules := make([]Rule, 0, every)
 		for len(rules) < every {
@@ -104,16 +105,16 @@ func (r *Recorrelation) run(ctx context.Context) (uint64, error) {
 }
 
 // correlate asks for the rules on every core; the result is in their order.
-func (r *Recorrelation) correlate(ctx context.Context, orders *Orders, rules []Rule) ([]Correlation, error) {
+func (r *Recorrelation) correlate(ctx context.Context, orders *advisory.Orders, rules []Rule) ([]Correlation, error) {
 	found := make([]Correlation, len(rules))
 	g, gctx := errgroup.WithContext(ctx)
 	parts := runtime.GOMAXPROCS(0)
 	for part := range parts {
 		g.Go(func() error {
 			for i := part; i < len(rules); i += parts {
-				set, err := inventory.Select(gctx, r.Index, rules[i].Package, orders.Affects(&rules[i]))
+				set, err := inventory.Select(gctx, r.Index, rules[i].Package(), rules[i].Affects(orders))
 				if err != nil {
-					return fmt.Errorf("%s: %w", rules[i].Advisory, err)
+					return fmt.Errorf("%s: %w", rules[i].ID, err)
 				}
 				found[i] = Correlation{rules[i], set}
 			}

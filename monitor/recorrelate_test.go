@@ -22,7 +22,7 @@ func TestRulesAreNeverNarrower(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(11, 12))
 	spellings := []string{"0", "1.0", "1.0.0", "1.1", "v1.2.0", "1.2.3-rc1", "2.0", "2.0.1", "3", "1.0.2k", "unknown", "1.2.3.4", "1.2.6 (later)", "2.0-r1", "1:1.0-1", "1!2.0"}
 	pick := func() string { return spellings[rnd.IntN(len(spellings))] }
-	var orders Orders
+	var orders advisory.Orders
 	decided, wider := 0, 0
 	for i := range 3000 {
 		eco := []string{"", "Alpine:v3.20", "Debian:12", "PyPI", "Maven", "npm", "Nowhere"}[rnd.IntN(7)]
@@ -56,7 +56,7 @@ func TestRulesAreNeverNarrower(t *testing.T) {
 		if len(rules) != 1 {
 			t.Fatalf("%s: %d rules", record, len(rules))
 		}
-		affects := orders.Affects(&rules[0])
+		affects := rules[0].Affects(&orders)
 		for _, v := range spellings {
 			in, out, err := db.Match("", v, "pkg:generic/x")
 			check(t, err)
@@ -94,9 +94,9 @@ func FuzzRules(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var o Orders
+		var o advisory.Orders
 		for i := range rules {
-			first, second := o.Affects(&rules[i])(version), o.Affects(&rules[i])(version)
+			first, second := rules[i].Affects(&o)(version), rules[i].Affects(&o)(version)
 			if first != second {
 				t.Error("two answers")
 			}
@@ -144,8 +144,8 @@ func TestRecorrelationGoesOn(t *testing.T) {
 					return err
 				}
 				for i, c := range found {
-					if c.Rule.Advisory != rules[first+uint64(i)].Advisory {
-						t.Fatalf("rule %d is %s", first+uint64(i), c.Rule.Advisory)
+					if c.Rule.ID != rules[first+uint64(i)].ID {
+						t.Fatalf("rule %d is %s", first+uint64(i), c.Rule.ID)
 					}
 					got[first+uint64(i)] = slices.Collect(c.Images.All())
 				}
@@ -159,9 +159,9 @@ func TestRecorrelationGoesOn(t *testing.T) {
 		if n, err = job.Run(t.Context()); err != nil || n != uint64(len(rules)) {
 			t.Fatalf("fuse %d: again: %d, %v", fuse, n, err)
 		}
-		var orders Orders
+		var orders advisory.Orders
 		for i := range rules {
-			set, err := inventory.Select(t.Context(), inv, rules[i].Package, orders.Affects(&rules[i]))
+			set, err := inventory.Select(t.Context(), inv, rules[i].Package(), rules[i].Affects(&orders))
 			check(t, err)
 			if want := slices.Collect(set.All()); !slices.Equal(got[uint64(i)], want) {
 				t.Errorf("fuse %d: rule %d: %v, want %v", fuse, i, got[uint64(i)], want)

@@ -396,7 +396,7 @@ func (s *Service) recorrelate(ctx context.Context) error {
 				if f.Images.Len() == 0 {
 					continue
 				}
-				list, err := s.opts.Store.Versions(ctx, f.Rule.Package.Name, f.Rule.Package.PURL)
+				list, err := s.opts.Store.Versions(ctx, f.Rule.Name, f.Rule.PURL)
 				if err != nil {
 					return err
 				}

@@ -153,12 +153,12 @@ func (u *extracting) stop() error {
 // early says whether to unpack an archive of which no more is known than
 // where it comes from and, perhaps, its digest: whether no tree of it is there.
 func (s *session) early(location string, archive *content) bool {
+	if s.o.VerifyFirst {
+		return false
+	}
 	hex := archive.hex
 	if hex == "" {
 		hex = s.cache.recall(location)
-	}
-	if s.o.VerifyFirst {
-		return false
 	}
 	if hex == "" {
 		return true

@@ -43,11 +43,12 @@ func (e *ContradictionError) Error() string {
 
 // Decide is the decision table: the first complete negative proof of D2 to D8
 // wins, anything else is D9, affected. An Unknown premise, a failed layer, or
-// a layer that answered twice completes no proof. D2, D5, D6 and D7 are about the
-// whole image and want every layer that was run to have run well: one that
-// failed might have contradicted them, layer 3 by what it would have observed. A map to code is one of a version: where the
-// component's is not known, the map proves nothing. The error, if any, is a
-// [*ContradictionError], and then there is no decision.
+// a layer that answered twice completes no proof. D2, D5, D6 and D7 are about
+// the whole image and want every layer that was run to have run well: one that
+// failed might have contradicted them, layer 3 by what it would have observed.
+// A map to code is one of a version: where the component's is not known, the
+// map proves nothing. The error, if any, is a [*ContradictionError], and then
+// there is no decision.
 func Decide(f *analyze.Finding, c Context) (Decision, error) {
 	if f.Advisory == nil {
 		return Decision{}, fmt.Errorf("decide: a finding in %s without advisory", f.Component)

@@ -5,12 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cleanstart/cleanstart/internal/bounded"
 )
 
 // Bounds of what Load reads. A database beyond them is an error, never a
@@ -97,7 +98,7 @@ func LoadReviewed(fsys fs.FS, reviews []Review) (*DB, error) {
 		if path.Ext(lower) != ".json" {
 			return nil
 		}
-		b, err := readBounded(fsys, name, maxRecordSize)
+		b, err := bounded.ReadFile(fsys, name, maxRecordSize)
 		if err != nil {
 			return err
 		}
@@ -147,22 +148,6 @@ func LoadReviewed(fsys fs.FS, reviews []Review) (*DB, error) {
 	db.entries = merge(live)
 	db.index()
 	return db, nil
-}
-
-func readBounded(fsys fs.FS, name string, limit int64) ([]byte, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: record is larger than %d bytes", name, limit)
-	}
-	return b, nil
 }
 
 // Records is how many records were read, withdrawn ones included.

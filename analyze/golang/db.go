@@ -91,8 +91,9 @@ type osv struct {
 
 const maxRecord = 16 << 20
 
-// Load reads the records (*.json) of a folder of the database. A record that
-// does not parse is an error.
+// Load reads the records (*.json) of a folder of the database; others may lie
+// among them. A record that does not parse is an error, and so is a folder that
+// says nothing of any Go module: against it every program would be well.
 func Load(fsys fs.FS) (*DB, error) {
 	db := &DB{modules: map[string][]entry{}}
 	n := 0
@@ -120,8 +121,8 @@ func Load(fsys fs.FS) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("go vulnerabilities: %w", err)
 	}
-	if n == 0 {
-		return nil, errors.New("go vulnerabilities: no record (*.json) found")
+	if len(db.modules) == 0 {
+		return nil, fmt.Errorf("go vulnerabilities: none of %d records (*.json) is about a Go module; the records are the Go vulnerability database's, in OSV's form", n)
 	}
 	return db, nil
 }

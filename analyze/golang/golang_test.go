@@ -350,7 +350,7 @@ func FuzzSymbols(f *testing.F) {
 }
 
 func ExampleBinary() {
-	db, err := Load(fstest.MapFS{"GO-0.json": {Data: []byte(`{"id":"GO-0","affected":[]}`)}})
+	db, err := Load(fstest.MapFS{"GO-0.json": {Data: []byte(`{"id":"GO-0","affected":[{"package":{"name":"example.org/absent","ecosystem":"Go"}}]}`)}})
 	if err != nil {
 		panic(err)
 	}

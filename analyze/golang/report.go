@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"debug/buildinfo"
+	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -53,14 +54,12 @@ func Programs(ctx context.Context, s *analyze.Subject, db *DB) ([]Program, error
 			return err
 		}
 		defer f.Close()
-		var magic [4]byte
-		if _, err := io.ReadFull(f, magic[:]); err != nil || string(magic[:]) != "\x7fELF" {
+		p := Program{Path: "/" + filepath.ToSlash(name)}
+		if is, err := isGo(f); err != nil {
+			return fmt.Errorf("%s: %w", p.Path, err)
+		} else if !is {
 			return nil
 		}
-		if _, err := buildinfo.Read(f); err != nil {
-			return nil // not Go's
-		}
-		p := Program{Path: "/" + filepath.ToSlash(name)}
 		if p.Binary, err = Binary(db, f); err != nil {
 			return fmt.Errorf("%s: %w", p.Path, err)
 		}
@@ -76,6 +75,35 @@ func Programs(ctx context.Context, s *analyze.Subject, db *DB) ([]Program, error
 		return nil, fmt.Errorf("go programs: %w", err)
 	}
 	return out, nil
+}
+
+// isGo reports whether a file is a Go program. One that the toolchain has
+// marked and whose build information cannot be read is an error: nobody can say
+// which modules are in it.
+func isGo(f *os.File) (bool, error) {
+	var magic [4]byte
+	_, err := io.ReadFull(f, magic[:])
+	switch {
+	case err == io.EOF, err == io.ErrUnexpectedEOF, err == nil && string(magic[:]) != elf.ELFMAG:
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	_, cause := buildinfo.Read(f)
+	if cause == nil {
+		return true, nil
+	}
+	e, err := elf.NewFile(f)
+	if err != nil {
+		return false, nil // no loader starts it
+	}
+	defer e.Close()
+	for _, mark := range []string{".go.buildinfo", ".gopclntab", ".data.rel.ro.gopclntab", ".note.go.buildid"} {
+		if e.Section(mark) != nil {
+			return false, fmt.Errorf("a Go program (it has %s) whose modules are not known: %w", mark, cause)
+		}
+	}
+	return false, nil
 }
 
 // Findings lays what was decided about programs out as findings of a report,

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/cleanstart/cleanstart/internal/atomicfile"
+	"github.com/cleanstart/cleanstart/internal/bounded"
 )
 
 // Bucket is a feed over the layout of the OSV bucket: for each ecosystem
@@ -306,7 +307,7 @@ func indexOfZip(name string) (map[string]time.Time, error) {
 		if !ok || !bucketID.MatchString(id) {
 			continue
 		}
-		b, err := readBounded(z, f.Name)
+		b, err := bounded.ReadFile(z, f.Name, maxRecord)
 		if err != nil {
 			return nil, fmt.Errorf("%.140q: %w", f.Name, err)
 		}

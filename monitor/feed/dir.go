@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cleanstart/cleanstart/analyze/advisory"
+	"github.com/cleanstart/cleanstart/internal/bounded"
 )
 
 // Dir is a feed over a directory of OSV records, one JSON file each, in any
@@ -100,7 +100,7 @@ type scan struct {
 }
 
 func (s *scan) file(name string) {
-	b, err := readBounded(s.fsys, name)
+	b, err := bounded.ReadFile(s.fsys, name, maxRecord)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) { // it may go between listing and reading
 			s.problem(name, "", err)
@@ -209,19 +209,6 @@ func readHeader(b []byte) (header, error) {
 		return header{}, fmt.Errorf("id %q", h.ID)
 	}
 	return h, nil
-}
-
-func readBounded(fsys fs.FS, name string) ([]byte, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxRecord+1))
-	if err == nil && len(b) > maxRecord {
-		err = fmt.Errorf("larger than %d bytes", maxRecord)
-	}
-	return b, err
 }
 
 func sum(b []byte) string {

@@ -94,7 +94,7 @@ func peakMemory() int64 {
 
 // rule is an advisory of the portfolio as the monitor knows it.
 func rule(a monitortest.Advisory) monitor.Rule {
-	r := monitor.Rule{Advisory: a.ID, Package: a.Package, Ranges: []advisory.Range{{Type: "ECOSYSTEM"}}}
+	r := monitor.Rule{Affected: advisory.Affected{ID: a.ID, Ecosystem: a.Package.Ecosystem, Name: a.Package.Name, PURL: a.Package.PURL, Ranges: []advisory.Range{{Type: "ECOSYSTEM"}}}}
 	for i, v := range a.Events {
 		e := advisory.Event{Introduced: v}
 		if i%2 == 1 {
@@ -149,7 +149,7 @@ func run(ctx context.Context, dir string, part float64, logf func(string, ...any
 	every := rule(p.Advisory(0))
 	for range 20 {
 		began := time.Now()
-		set, err := inv.Select(ctx, every.Package, (&monitor.Orders{}).Affects(&every))
+		set, err := inv.Select(ctx, every.Package(), every.Affects(&advisory.Orders{}))
 		if err != nil {
 			return f, err
 		}
@@ -191,11 +191,11 @@ func run(ctx context.Context, dir string, part float64, logf func(string, ...any
 func (f *figures) lookUps(ctx context.Context, inv *packed.Inventory, p *monitortest.Portfolio) ([]time.Duration, error) {
 	const n = 20_000
 	times := make([]time.Duration, 0, n)
-	orders := &monitor.Orders{}
+	orders := &advisory.Orders{}
 	for i := range n {
 		r := rule(p.Advisory((1 + i*7919) % 800_000)) // any number is an advisory
 		began := time.Now()
-		if _, err := inv.Select(ctx, r.Package, orders.Affects(&r)); err != nil {
+		if _, err := inv.Select(ctx, r.Package(), r.Affects(orders)); err != nil {
 			return nil, err
 		}
 		times = append(times, time.Since(began))
@@ -357,7 +357,7 @@ func TestScale(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer index.Close()
-	orders := &monitor.Orders{}
+	orders := &advisory.Orders{}
 	type question struct {
 		monitor.Rule
 		affects func(version string) bool
@@ -365,7 +365,7 @@ func TestScale(t *testing.T) {
 	rules := map[inventory.Package][]question{}
 	for i := range 2000 {
 		r := rule(p.Advisory(i))
-		rules[r.Package] = append(rules[r.Package], question{r, orders.Affects(&r)})
+		rules[r.Package()] = append(rules[r.Package()], question{r, r.Affects(orders)})
 	}
 	want := map[string]inventory.List{}
 	id := inventory.ID(0)
@@ -377,19 +377,19 @@ func TestScale(t *testing.T) {
 		for _, c := range img.Components {
 			for _, r := range rules[inventory.Package{Ecosystem: c.Ecosystem, Name: c.Name}] {
 				if r.affects(c.Version) {
-					want[r.Advisory] = append(want[r.Advisory], id)
+					want[r.ID] = append(want[r.ID], id)
 				}
 			}
 		}
 	}
 	for _, list := range rules {
 		for _, r := range list {
-			set, err := index.Select(t.Context(), r.Package, r.affects)
+			set, err := index.Select(t.Context(), r.Package(), r.affects)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(slices.Collect(set.All()), want[r.Advisory]) {
-				t.Errorf("%s: %d images, want %d", r.Advisory, set.Len(), len(want[r.Advisory]))
+			if !slices.Equal(slices.Collect(set.All()), want[r.ID]) {
+				t.Errorf("%s: %d images, want %d", r.ID, set.Len(), len(want[r.ID]))
 			}
 		}
 	}

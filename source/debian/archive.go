@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cleanstart/cleanstart/internal/atomicfile"
+	"github.com/cleanstart/cleanstart/internal/bounded"
 )
 
 // Options are how an [Archive] works. Only Now is required.
@@ -224,7 +225,7 @@ func (a *Archive) loadRelease(ctx context.Context, e *Entry) (*release, error) {
 	}
 	var b []byte
 	err := a.fetch.get(ctx, e.urls("dists/"+e.Suite+"/InRelease"), "InRelease of "+e.Suite, func(r io.Reader) (err error) {
-		b, err = readBounded(r, maxRelease)
+		b, err = bounded.Read(r, maxRelease)
 		return err
 	})
 	if err != nil {
@@ -249,19 +250,11 @@ func (a *Archive) cachedRelease(name string, e *Entry) (*release, error) {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := readBounded(f, maxRelease)
+	b, err := bounded.Read(f, maxRelease)
 	if err != nil {
 		return nil, err
 	}
 	return verifyRelease(b, e, a.config, a.opts.Now)
-}
-
-func readBounded(r io.Reader, max int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, max+1))
-	if err == nil && int64(len(b)) > max {
-		err = fmt.Errorf("larger than %d bytes", max)
-	}
-	return b, err
 }
 
 // urls are the locations of a path of the entry's archive.
@@ -292,7 +285,7 @@ func recorded(name string, v any) bool {
 		return false
 	}
 	defer f.Close()
-	b, err := readBounded(f, 16<<20)
+	b, err := bounded.Read(f, 16<<20)
 	return err == nil && json.Unmarshal(b, v) == nil
 }
 

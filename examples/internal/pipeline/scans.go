@@ -16,6 +16,7 @@ import (
 	"github.com/cleanstart/cleanstart/analyze/ast"
 	"github.com/cleanstart/cleanstart/compile"
 	"github.com/cleanstart/cleanstart/internal/atomicfile"
+	"github.com/cleanstart/cleanstart/internal/bounded"
 )
 
 // maxScans bounds what is read back of a cached scan.
@@ -29,8 +30,8 @@ func (w *Workshop) scans(ctx context.Context, s *analyze.Subject) ([]analyze.Sca
 	if err != nil {
 		return nil, err
 	}
-	name := filepath.Join(w.cache, "scans", key+".json")
-	if b, err := readBounded(name, maxScans); err == nil {
+	dir := filepath.Join(w.cache, "scans")
+	if b, err := bounded.ReadFile(os.DirFS(dir), key+".json", maxScans); err == nil {
 		var out []analyze.Scan
 		if json.Unmarshal(b, &out) == nil {
 			return out, nil
@@ -46,10 +47,10 @@ func (w *Workshop) scans(ctx context.Context, s *analyze.Subject) ([]analyze.Sca
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	return out, atomicfile.WriteBytes(name, 0o644, b)
+	return out, atomicfile.WriteBytes(filepath.Join(dir, key+".json"), 0o644, b)
 }
 
 // scanKey names this program, whose rules they are, and what was compiled.
@@ -74,17 +75,4 @@ func scanKey(r *compile.Record) (string, error) {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-func readBounded(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s: larger than %d bytes", name, limit)
-	}
-	return b, err
 }
